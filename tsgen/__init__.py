@@ -1,0 +1,34 @@
+"""Temporal Shape: a bit-exact generator of clips whose class lies in motion alone (section 3.2).
+
+``tsgen.make(...)`` writes a clip file, ``tsgen.open_clips(path)`` opens one. Importing this package imports
+neither NumPy nor numba; the names below are loaded on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from tsgen.clipfile import ClipSet, open_clips
+    from tsgen.domains import DOMAINS, Domain
+    from tsgen.generate import make
+    from tsgen.recipe import Recipe
+
+_WHERE = {
+    "ClipSet": "tsgen.clipfile",
+    "open_clips": "tsgen.clipfile",
+    "DOMAINS": "tsgen.domains",
+    "Domain": "tsgen.domains",
+    "make": "tsgen.generate",
+    "Recipe": "tsgen.recipe",
+}
+__all__ = ["DOMAINS", "ClipSet", "Domain", "Recipe", "make", "open_clips"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'tsgen' has no attribute {name!r}")

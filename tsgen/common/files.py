@@ -1,0 +1,93 @@
+"""Writing so that a reader sees a whole file or none."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tsgen.common.errors import UsageError
+
+
+@contextlib.contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """A temporary path beside ``final``; renamed to it (after fsync) when the block succeeds, removed when not."""
+    _remove_partials_of_dead_processes(final)
+    partial = final.with_name(f".{final.name}.partial-{os.getpid()}")
+    try:
+        yield partial
+        with partial.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        partial.replace(final)
+        _fsync_directory(final.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text_atomic(final: Path, text: str) -> None:
+    with atomic_path(final) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json_atomic(final: Path, value: Any) -> None:
+    write_text_atomic(final, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def check_output_file(out: Path, force: bool) -> None:
+    """Refuse an output that exists (without ``force``), is a directory, or lies where nothing can be written."""
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a directory; give a file name.")
+    if out.exists() and not force:
+        raise UsageError(f"--out {out} exists; give another name or add --force to replace it.")
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {out}: the directory {out.parent} does not exist; create it first.")
+    if not os.access(out.parent, os.W_OK):
+        raise UsageError(f"--out {out}: no permission to write in {out.parent}.")
+
+
+def check_free_space(directory: Path, needed_bytes: int, what: str) -> None:
+    """Refuse, before the first byte is written, what cannot fit on the disk."""
+    free = shutil.disk_usage(directory).free
+    if needed_bytes > free:
+        raise UsageError(
+            f"{what} needs about {needed_bytes / 1e9:.1f} GB, but {directory} has {free / 1e9:.1f} GB free; "
+            "ask for fewer clips or write to another disk."
+        )
+
+
+def _remove_partials_of_dead_processes(final: Path) -> None:
+    # kill -9 leaves a partial file behind; the next writer of the same name clears it away.
+    for stale in final.parent.glob(f".{final.name}.partial-*"):
+        pid = stale.name.rpartition("-")[2]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            stale.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _fsync_directory(directory: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
