@@ -1,0 +1,32 @@
+"""The command ``tsgen``. Only click is imported until a subcommand runs."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import click
+
+import tsgen
+from tsgen.common.cli import LazyGroup, run_command
+
+COMMANDS = {
+    "make": ("tsgen.commands:make", "Write a clip file of a domain."),
+    "info": ("tsgen.commands:info", "Tell what a clip file holds."),
+    "show": ("tsgen.commands:show", "Draw clips of a file as a picture."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(tsgen.__version__, "--version", prog_name="tsgen")
+def group() -> None:
+    """Temporal Shape: clips whose class lies in the motion alone.
+
+    \b
+    tsgen make --domain 5dot --n 5000 --out ts.h5
+    tsgen info ts.h5
+    tsgen show ts.h5 --out ts.png
+    """
+
+
+def main() -> NoReturn:
+    run_command(group)

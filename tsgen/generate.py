@@ -1,0 +1,157 @@
+"""From a recipe to a clip file: the only loop over a data set.
+
+Blocks of clips are drawn, compressed and hashed by worker threads (kernels and deflate run without the interpreter
+lock) while this thread writes finished blocks in order. Memory stays at a few blocks, however many clips are made, and
+no byte depends on the number of threads or the size of a block.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from tsgen.clipfile import COMPRESSION_LEVEL, ClipWriter, ContentHash, column_values
+from tsgen.common.errors import DataError, UsageError
+from tsgen.common.files import atomic_path, check_free_space, check_output_file
+from tsgen.domains import Domain
+from tsgen.recipe import Recipe, make_recipe
+from tsgen.sampling import check_domain_fits, sample_clips, stream_key
+
+BLOCK_CLIPS = 1024  # = the rows of a column chunk, so that each is compressed once
+DRAWN_TOGETHER = 8  # clips drawn before they are compressed: small enough to stay in a core's cache
+
+
+@dataclass(frozen=True)
+class Block:
+    """Finished clips: deflated, with the leaves of the content hash and the rows of every column."""
+
+    compressed: list[bytes]
+    leaves: list[bytes]
+    columns: dict[str, NDArray[Any]]
+
+
+class Generator:
+    """Makes clips of one recipe at any place of its stream."""
+
+    def __init__(self, recipe: Recipe, bitmaps: NDArray[np.uint8] | None, digit_labels: NDArray[np.int64] | None) -> None:
+        from tsgen.raster import Rasterizer  # numba
+
+        check_domain_fits(recipe.domain)
+        self._recipe = recipe
+        self._num_digits = 0 if bitmaps is None else len(bitmaps)
+        self._digit_labels = np.empty(0, np.int64) if digit_labels is None else digit_labels
+        key = stream_key(recipe.domain, recipe.split, recipe.seed)
+        self._rasterizer = Rasterizer(recipe.domain, key, bitmaps)
+
+    def clips(self, index: NDArray[np.int64]) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
+        """Frames uint8 (N, T, H, W) and columns of the clips at ``index`` int64 (N,)."""
+        domain = self._recipe.domain
+        specs = sample_clips(domain, self._recipe.split, self._recipe.seed, index, self._num_digits)
+        frames = np.empty((len(index), domain.num_frames, domain.size_px, domain.size_px), dtype=np.uint8)
+        self._rasterizer(specs, frames)
+        return frames, column_values(specs, domain, self._digit_labels)
+
+    def block(self, start: int, stop: int) -> Block:
+        """Clips start..stop-1, compressed."""
+        domain = self._recipe.domain
+        specs = sample_clips(domain, self._recipe.split, self._recipe.seed, np.arange(start, stop), self._num_digits)
+        frames = np.empty((DRAWN_TOGETHER, domain.num_frames, domain.size_px, domain.size_px), dtype=np.uint8)
+        compressed: list[bytes] = []
+        leaves: list[bytes] = []
+        for first in range(0, len(specs), DRAWN_TOGETHER):
+            some = specs.rows(first, first + DRAWN_TOGETHER)
+            self._rasterizer(some, frames[: len(some)])
+            for clip in frames[: len(some)]:
+                compressed.append(isal_zlib.compress(clip, COMPRESSION_LEVEL))
+                leaves.append(ContentHash.leaf(clip))
+        return Block(compressed, leaves, column_values(specs, domain, self._digit_labels))
+
+
+def make(
+    domain: str | Domain,
+    n: int,
+    out: Path | str,
+    *,
+    seed: int = 0,
+    split: str = "train",
+    digits: str | None = None,
+    force: bool = False,
+    threads: int | None = None,
+    block_clips: int = BLOCK_CLIPS,
+    quiet: bool = False,
+) -> Recipe:
+    """Write ``n`` clips of ``domain`` to the clip file ``out`` (section 3.2). Returns the recipe.
+
+    ``domain`` a name in ``DOMAINS`` or a record; ``split`` train, val or test; ``digits`` where digit bitmaps come from
+    (:func:`tsgen.digits.load_digits`), of no effect on dot domains. The file appears when it is complete; an existing
+    one is refused unless ``force``. Progress is shown on a terminal unless ``quiet``.
+
+    Raises UsageError for requests that cannot be met, DataError for bad digit files or a disk that fills up.
+    """
+    out = Path(out)
+    check_output_file(out, force)
+    recipe, digit_set = make_recipe(domain, n, seed=seed, split=split, digits=digits)
+    check_free_space(out.parent, n * estimated_bytes_per_clip(recipe.domain), f"{n} clips of {recipe.domain.name}")
+    generator = Generator(
+        recipe, None if digit_set is None else digit_set.bitmaps, None if digit_set is None else digit_set.labels
+    )
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads {threads} is not possible; allowed: 1 or more.")
+    with atomic_path(out) as partial:
+        try:
+            _write(partial, recipe, generator, threads or os.cpu_count() or 1, block_clips, quiet)
+        except (OSError, RuntimeError) as problem:
+            # HDF5 reports a full disk as either; nothing else in the loop touches the operating system.
+            raise DataError(f"writing {out} failed: {problem}. Is the disk full? Nothing was kept.") from problem
+    return recipe
+
+
+def estimated_bytes_per_clip(domain: Domain) -> int:
+    """An upper estimate of the file size a clip, for the disk check: noise hardly compresses, dots do."""
+    clip_bytes = domain.num_frames * domain.size_px**2
+    return clip_bytes * 3 // 4 if domain.has_noise else 1500 + clip_bytes // 50
+
+
+def _write(
+    partial: Path, recipe: Recipe, generator: Generator, threads: int, block_clips: int, quiet: bool
+) -> None:
+    from tqdm import tqdm
+
+    with (
+        h5py.File(partial, "w") as file,
+        tqdm(
+            total=recipe.n, desc=recipe.domain.name, unit="clip", unit_scale=True, disable=True if quiet else None
+        ) as progress,
+    ):
+        writer = ClipWriter(file, recipe)
+        for block in _in_order(generator, recipe.n, threads, block_clips):
+            writer.write(block.compressed, block.leaves, block.columns)
+            progress.update(len(block.compressed))
+        writer.finish()
+
+
+def _in_order(generator: Generator, n: int, threads: int, block_clips: int) -> Iterator[Block]:
+    """All blocks in order, ``threads`` of them in the making and at most two more waiting to be taken."""
+    starts = iter(range(0, n, block_clips))
+    pending: deque[Future[Block]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="tsgen") as pool:
+        try:
+            while True:
+                while len(pending) < threads + 2 and (start := next(starts, None)) is not None:
+                    pending.append(pool.submit(generator.block, start, min(start + block_clips, n)))
+                if not pending:
+                    return
+                yield pending.popleft().result()
+        finally:
+            for waiting in pending:
+                waiting.cancel()
