@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from tsgen.common import VERSION as __version__  # noqa: N811
 
 if TYPE_CHECKING:
     from tsgen.clipfile import ClipSet, open_clips
@@ -25,7 +25,7 @@ _WHERE = {
     "make": "tsgen.generate",
     "Recipe": "tsgen.recipe",
 }
-__all__ = ["DOMAINS", "ClipSet", "Domain", "Recipe", "make", "open_clips"]
+__all__ = ["DOMAINS", "ClipSet", "Domain", "Recipe", "__version__", "make", "open_clips"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,8 +4,8 @@ An HDF5 file whose datasets all have the clip as their first axis and one length
 ``datasets.load_dataset("hdf5", ...)`` and MATLAB read it alike; one file per domain and split. Clips are stored one a
 chunk with standard deflate. :data:`COLUMNS` lists the datasets; facts about the whole file are its attributes.
 
-The content hash covers the recipe and every value, and nothing else: it does not change with compression, chunking or
-library versions. It tells versions of data apart; it is no defence against forgery (use a SHA-256 of the file for that).
+The content hash covers the recipe and every value, and nothing else: it does not change with compression, chunking
+or library versions. It tells versions of data apart; it is no defence against forgery (use the SHA-256 of a file).
 """
 
 from __future__ import annotations
@@ -97,12 +97,12 @@ class ContentHash:
 
     @staticmethod
     def leaf(clip: NDArray[np.uint8]) -> bytes:
-        return xxhash.xxh3_128_digest(clip)
+        return xxhash.xxh3_128_digest(clip.data)
 
     def update(self, leaves: list[bytes], columns: dict[str, NDArray[Any]]) -> None:
         self._streams[CLIPS].update(b"".join(leaves))
         for name, values in columns.items():
-            self._streams[name].update(np.ascontiguousarray(values, dtype=COLUMNS[name].dtype))
+            self._streams[name].update(np.ascontiguousarray(values, dtype=COLUMNS[name].dtype).data)
 
     def hexdigest(self) -> str:
         lines = [self._recipe] + [f"{name}:{stream.hexdigest()}" for name, stream in sorted(self._streams.items())]
@@ -119,7 +119,12 @@ class ClipWriter:
         n, domain = recipe.n, recipe.domain
         clip_shape = (domain.num_frames, domain.size_px, domain.size_px)
         file.create_dataset(
-            CLIPS, (n, *clip_shape), "u1", chunks=(1, *clip_shape), compression="gzip", compression_opts=COMPRESSION_LEVEL
+            CLIPS,
+            (n, *clip_shape),
+            "u1",
+            chunks=(1, *clip_shape),
+            compression="gzip",
+            compression_opts=COMPRESSION_LEVEL,
         ).attrs["meaning"] = "frames, grey levels 0..255, (clip, frame, row, column)"
         for name, column in COLUMNS.items():
             shape = column.shape(domain)
@@ -165,9 +170,7 @@ class ClipWriter:
         return content_hash
 
 
-def column_values(
-    specs: ClipSpecs, domain: Domain, digit_labels: NDArray[np.int64]
-) -> dict[str, NDArray[Any]]:
+def column_values(specs: ClipSpecs, domain: Domain, digit_labels: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """The rows of every column for these clips; ``digit_labels`` int64 (M,), empty for domains without digits."""
     return {
         name: np.asarray(column.values(specs, domain, digit_labels), dtype=column.dtype)
@@ -312,7 +315,7 @@ class ClipSet:
     def _is_one_deflated_clip_a_chunk(self) -> bool:
         clips = self._file[CLIPS]
         one_filter = clips.id.get_create_plist().get_nfilters() == 1
-        return clips.chunks == (1, *self.clip_shape) and clips.compression == "gzip" and one_filter
+        return bool(clips.chunks == (1, *self.clip_shape) and clips.compression == "gzip" and one_filter)
 
     def _decode(self, first: int, out: NDArray[np.uint8], at: int, count: int) -> None:
         dataset = self._file[CLIPS].id
@@ -324,7 +327,7 @@ class ClipSet:
                 decoder = isal_zlib.decompressobj()
                 raw = chunk if filter_mask else decoder.decompress(chunk, clip_bytes)
                 whole = filter_mask or decoder.eof
-            except isal_zlib.error as problem:
+            except isal_zlib.IsalError as problem:  # type: ignore[misc]  # its stub has no base class
                 raise DataError(f"{self.path}: clip {first + row} is damaged: {problem}") from problem
             if len(raw) != clip_bytes or not whole:
                 raise DataError(f"{self.path}: clip {first + row} does not decode to {clip_bytes} bytes.")

@@ -20,7 +20,13 @@ DOMAIN_NAMES = ", ".join(DOMAINS)
 @click.option("--domain", required=True, metavar="NAME", help=f"One of {DOMAIN_NAMES}.")
 @click.option("--n", "n", required=True, type=int, metavar="CLIPS", help="How many clips.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The HDF5 file to write.")
-@click.option("--seed", default=0, show_default=True, type=int, help="Any whole number from 0; 0 is a seed like any other.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=int,
+    help="Any whole number from 0; 0 is a seed like any other.",
+)
 @click.option("--split", default="train", show_default=True, metavar="NAME", help=f"One of {', '.join(SPLITS)}.")
 @click.option(
     "--digits",
@@ -75,7 +81,12 @@ def make(
         content_hash = clip_set.content_hash
     size_bytes = out.stat().st_size
     if as_json:
-        facts = {"out": str(out), "bytes": size_bytes, "seconds": round(seconds, 3), "content_hash": content_hash}
+        facts = {
+            "out": str(out),
+            "bytes": size_bytes,
+            "seconds": round(seconds, 3),
+            "content_hash": content_hash,
+        }
         click.echo(json.dumps({**facts, "recipe": recipe.to_json()}))
         return
     click.echo(f"wrote {out}: {n} clips of {record.name} ({split}, seed {seed}), {_size(size_bytes)}, {seconds:.1f} s")
@@ -161,7 +172,9 @@ def _turn_dials(
     noise_dials = {"--background": background, "--sigma": sigma, "--intensity": intensity}
     given = [name for name, value in noise_dials.items() if value is not None]
     if given and not domain.has_noise:
-        raise UsageError(f"{', '.join(given)} needs a noise background, but {domain.name} has a black one; use mnist-bg.")
+        raise UsageError(
+            f"{', '.join(given)} needs a noise background, but {domain.name} has a black one; use mnist-bg."
+        )
     if width is not None:
         dials["width_px"] = width
     if background is not None:

@@ -201,19 +201,13 @@ def _identify(images: IdxArray, labels: IdxArray, partition: str, files: _Locate
     digest.update(label_bytes)
     name, its_partition = _KNOWN.get(key, ("custom", partition))
     if its_partition != partition:
-        raise DataError(
-            f"{files.images}: holds the {its_partition} digits of {name}, not the {partition} ones."
-        )
+        raise DataError(f"{files.images}: holds the {its_partition} digits of {name}, not the {partition} ones.")
     if files.must_be not in (None, name):
-        raise DataError(
-            f"{files.images}: not the {partition} digits of {files.must_be}; the file was altered."
-        )
+        raise DataError(f"{files.images}: not the {partition} digits of {files.must_be}; the file was altered.")
     return name, digest.hexdigest()
 
 
 def _embedded_bitmaps(images: NDArray[np.uint8], width_px: int) -> NDArray[np.uint8]:
-    levels = (
-        np.round(np.arange(256) * (255 / EMBEDDED_MAX_LEVEL)).clip(0, 255).astype(np.uint8)
-    )  # 0..16 -> 0..255
+    levels = np.round(np.arange(256) * (255 / EMBEDDED_MAX_LEVEL)).clip(0, 255).astype(np.uint8)  # 0..16 -> 0..255
     ink_px = max(1, round(width_px * INK_FRACTION))
     return centre_in_cell(resize_lanczos(levels[images], ink_px), width_px)

@@ -43,7 +43,9 @@ class Block:
 class Generator:
     """Makes clips of one recipe at any place of its stream."""
 
-    def __init__(self, recipe: Recipe, bitmaps: NDArray[np.uint8] | None, digit_labels: NDArray[np.int64] | None) -> None:
+    def __init__(
+        self, recipe: Recipe, bitmaps: NDArray[np.uint8] | None, digit_labels: NDArray[np.int64] | None
+    ) -> None:
         from tsgen.raster import Rasterizer  # numba
 
         check_domain_fits(recipe.domain)
@@ -103,7 +105,9 @@ def make(
     recipe, digit_set = make_recipe(domain, n, seed=seed, split=split, digits=digits)
     check_free_space(out.parent, n * estimated_bytes_per_clip(recipe.domain), f"{n} clips of {recipe.domain.name}")
     generator = Generator(
-        recipe, None if digit_set is None else digit_set.bitmaps, None if digit_set is None else digit_set.labels
+        recipe,
+        None if digit_set is None else digit_set.bitmaps,
+        None if digit_set is None else digit_set.labels,
     )
     if threads is not None and threads < 1:
         raise UsageError(f"threads {threads} is not possible; allowed: 1 or more.")
@@ -122,15 +126,17 @@ def estimated_bytes_per_clip(domain: Domain) -> int:
     return clip_bytes * 3 // 4 if domain.has_noise else 1500 + clip_bytes // 50
 
 
-def _write(
-    partial: Path, recipe: Recipe, generator: Generator, threads: int, block_clips: int, quiet: bool
-) -> None:
+def _write(partial: Path, recipe: Recipe, generator: Generator, threads: int, block_clips: int, quiet: bool) -> None:
     from tqdm import tqdm
 
     with (
         h5py.File(partial, "w") as file,
         tqdm(
-            total=recipe.n, desc=recipe.domain.name, unit="clip", unit_scale=True, disable=True if quiet else None
+            total=recipe.n,
+            desc=recipe.domain.name,
+            unit="clip",
+            unit_scale=True,
+            disable=True if quiet else None,
         ) as progress,
     ):
         writer = ClipWriter(file, recipe)

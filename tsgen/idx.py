@@ -38,9 +38,7 @@ class IdxArray:
     header: bytes
 
 
-def read_labelled_images(
-    images_file: Path | Traversable, labels_file: Path | Traversable
-) -> tuple[IdxArray, IdxArray]:
+def read_labelled_images(images_file: Path | Traversable, labels_file: Path | Traversable) -> tuple[IdxArray, IdxArray]:
     """Read a pair of IDX files, each raw or gzip (told apart by content, not by name).
 
     Returns:
@@ -56,14 +54,10 @@ def read_labelled_images(
         raise DataError(f"{images_file}: images are {height}x{width} px, expected square ones.")
     labels = _read_idx(labels_file, axes=1)
     if labels.values.shape[0] != count:
-        raise DataError(
-            f"{labels_file}: {labels.values.shape[0]} labels for the {count} images of {images_file}."
-        )
+        raise DataError(f"{labels_file}: {labels.values.shape[0]} labels for the {count} images of {images_file}.")
     if labels.values.max() > 9:
         place = int(labels.values.argmax())
-        raise DataError(
-            f"{labels_file}: label {labels.values[place]} at index {place}, expected digits 0..9."
-        )
+        raise DataError(f"{labels_file}: label {labels.values[place]} at index {place}, expected digits 0..9.")
     return images, labels
 
 
@@ -100,9 +94,7 @@ def _parse(stored: IO[bytes], name: str, axes: int) -> IdxArray:
         )
     body = content.read(body_bytes)  # never more than claimed: a gzip bomb stops here
     if len(body) < body_bytes:
-        raise DataError(
-            f"{name}: truncated, {len(body)} bytes where {_times(shape)} = {body_bytes} are claimed."
-        )
+        raise DataError(f"{name}: truncated, {len(body)} bytes where {_times(shape)} = {body_bytes} are claimed.")
     if content.read(1):  # reading to the end also makes gzip check its CRC
         raise DataError(f"{name}: more bytes than the {_times(shape)} = {body_bytes} its header claims.")
     return IdxArray(np.frombuffer(body, np.uint8).reshape(shape), header)

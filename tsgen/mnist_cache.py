@@ -27,9 +27,7 @@ MIRRORS: tuple[str, ...] = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
 )
 SOCKET_TIMEOUT_S = 5.0  # for one address and for one read
-OPEN_DEADLINE_S = (
-    6.0  # for name look-up and all addresses together: two mirrors stay below 15 s without network
-)
+OPEN_DEADLINE_S = 6.0  # for name look-up and all addresses together: two mirrors stay below 15 s without network
 CHUNK_BYTES = 1 << 16
 
 
@@ -145,13 +143,9 @@ def _download(url: str, file: RemoteFile, part: Path) -> None:
         have = have if continues else 0  # a server that ignores Range begins again
         with (
             part.open("ab" if continues else "wb") as out,
-            tqdm(
-                total=file.size_bytes, initial=have, desc=file.name, unit="B", unit_scale=True, disable=None
-            ) as bar,
+            tqdm(total=file.size_bytes, initial=have, desc=file.name, unit="B", unit_scale=True, disable=None) as bar,
         ):
-            while have < file.size_bytes and (
-                chunk := response.read(min(CHUNK_BYTES, file.size_bytes - have))
-            ):
+            while have < file.size_bytes and (chunk := response.read(min(CHUNK_BYTES, file.size_bytes - have))):
                 out.write(chunk)
                 have += len(chunk)
                 bar.update(len(chunk))

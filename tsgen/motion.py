@@ -24,9 +24,7 @@ def start_limits(clearance_px: NDArray[np.int64], width_px: int, size_px: int) -
     return np.stack([low, size_px - low], axis=-1)
 
 
-def integrate(
-    start_px: NDArray[np.int64], velocities: NDArray[np.int32], limit_px: int
-) -> NDArray[np.int32]:
+def integrate(start_px: NDArray[np.int64], velocities: NDArray[np.int32], limit_px: int) -> NDArray[np.int32]:
     """Positions of the entity's upper left corner.
 
     The first frame shows the start; each later one lies one velocity further. Where the next position would leave

@@ -1,11 +1,11 @@
 """The Perlin background in fixed point: the tables its kernels need, and the field in NumPy.
 
-Classic gradient noise (Perlin 1985, with the quintic fade of 2002): sigma lattice cells across the frame, at each lattice
-point one of 256 directions of length sqrt(2), sampled at pixel centres. With gradients of that length the noise fills
+Classic gradient noise (Perlin 1985, with the quintic fade of 2002): sigma lattice cells across the frame, at each
+lattice point one of 256 directions of length sqrt(2), sampled at pixel centres. With gradients of that length the noise fills
 [-1, 1]. ``noise.pnoise2`` is the oracle of the tests.
 
-All arithmetic on pixels is integer: no compiler, vector width or fused multiply-add can change a byte. The field is
-separable: with a = u(1 - f), b = 1 - f, c = (u - 1)f, d = f, where u is the place within the cell and f = fade(u),
+All arithmetic on pixels is integer: no compiler, vector width or fused multiply-add can change a byte. The field
+is separable: with a = u(1 - f), b = 1 - f, c = (u - 1)f, d = f, where u is the place within the cell and f = fade(u),
 it is the sum over the four corners of the cell, gx weighted by (a or c in x) * (b or d in y), gy the other way round.
 """
 
@@ -28,7 +28,8 @@ Int32Array = NDArray[np.int32]
 def gradient_table() -> Int32Array:
     """The 256 gradients (gx, gy) of length sqrt(2), int32 (256, 2) in 2**-14."""
     angle = np.arange(NUM_DIRECTIONS) * (2 * np.pi / NUM_DIRECTIONS)
-    return np.rint(np.sqrt(2.0) * ONE * np.stack([np.cos(angle), np.sin(angle)], axis=1)).astype(np.int32)
+    gradients = np.sqrt(2.0) * ONE * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return np.asarray(np.rint(gradients), dtype=np.int32)
 
 
 @lru_cache
@@ -76,9 +77,9 @@ def noise_field(gradients: Int32Array, sigma: int, size_px: int) -> Int32Array:
         + along_gx[lower] * d[:, None]
         + along_gy[lower] * c[:, None]
     )
-    return total >> NOISE_BITS
+    return np.asarray(total >> NOISE_BITS, dtype=np.int32)
 
 
 def grey_levels(field: Int32Array, gain: int) -> NDArray[np.uint8]:
     """Noise in 2**-14 -> uint8, the negative half black."""
-    return np.clip((field * gain) >> (NOISE_BITS + GAIN_BITS), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((field * gain) >> (NOISE_BITS + GAIN_BITS), 0, 255), dtype=np.uint8)

@@ -19,7 +19,9 @@ def contact_sheet(clip_set: ClipSet, *, per_class: int = 1, every: int = 2, scal
     """The first ``per_class`` clips of each class, a row each: every k-th frame, then the brightest value of each pixel
     over time (the figure that was drawn). Grey image."""
     labels = clip_set.labels
-    rows = [row for class_id in range(len(clip_set.class_names)) for row in np.flatnonzero(labels == class_id)[:per_class]]
+    rows = [
+        row for class_id in range(len(clip_set.class_names)) for row in np.flatnonzero(labels == class_id)[:per_class]
+    ]
     if not rows:
         raise DataError(f"{clip_set.path} holds no clips to show.")
     num_frames, height, width = clip_set.clip_shape
@@ -37,7 +39,10 @@ def contact_sheet(clip_set: ClipSet, *, per_class: int = 1, every: int = 2, scal
             sheet.paste(_enlarged(clip[t], scale), (x, y))
             x += cell_w + GAP_PX
         x += MARGIN_PX
-        pen.line([(x - MARGIN_PX // 2 - GAP_PX // 2, y), (x - MARGIN_PX // 2 - GAP_PX // 2, y + cell_h - 1)], fill=RULE)
+        pen.line(
+            [(x - MARGIN_PX // 2 - GAP_PX // 2, y), (x - MARGIN_PX // 2 - GAP_PX // 2, y + cell_h - 1)],
+            fill=RULE,
+        )
         sheet.paste(_enlarged(clip.max(axis=0), scale), (x, y))
     return sheet
 

@@ -1,8 +1,8 @@
 """Numba kernels: drawn parameters -> frames.
 
-The coordinate convention, stated once: frames are (N, T, H, W); x counts columns to the right, y rows downwards, and
-pixel (x, y) covers the square [x, x + 1) x [y, y + 1), so the frame is [0, W) x [0, H). An entity of width w whose corner
-is at (x, y) covers pixels x..x+w-1, y..y+w-1, and its centre is (x + w/2, y + w/2).
+The coordinate convention, stated once: frames are (N, T, H, W); x counts columns to the right, y rows downwards,
+and pixel (x, y) covers the square [x, x + 1) x [y, y + 1), so the frame is [0, W) x [0, H). An entity of width w whose
+corner is at (x, y) covers pixels x..x+w-1, y..y+w-1, and its centre is (x + w/2, y + w/2).
 
 Kernels are compiled with ``nogil`` and called for different blocks from several threads (``generate.py``), so that
 drawing overlaps compression and writing; everything in them is integer arithmetic.

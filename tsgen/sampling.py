@@ -16,7 +16,16 @@ from tsgen.trajectories import HEADING_STEPS, TRAJECTORIES, Trajectory
 from tsgen.vocabulary import CLASS_NAMES
 
 # The eight random words of a clip and their uses. New uses get new words; the old ones keep theirs.
-WORD_START_X, WORD_START_Y, WORD_SPEED, WORD_DIRECTION, WORD_HEADING, WORD_ROTATION, WORD_SIGMA, WORD_DIGIT = range(8)
+(
+    WORD_START_X,
+    WORD_START_Y,
+    WORD_SPEED,
+    WORD_DIRECTION,
+    WORD_HEADING,
+    WORD_ROTATION,
+    WORD_SIGMA,
+    WORD_DIGIT,
+) = range(8)
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class ClipSpecs:
 
 
 def heading_to_radians(heading: NDArray[np.int64]) -> NDArray[np.float64]:
-    return heading * (2 * np.pi / HEADING_STEPS) - np.pi
+    return np.asarray(heading * (2 * np.pi / HEADING_STEPS) - np.pi, dtype=np.float64)
 
 
 def stream_key(domain: Domain, split: str, seed: int) -> tuple[int, int]:
@@ -114,8 +123,8 @@ def check_domain_fits(domain: Domain) -> None:
         low, high = start_limits(clearance, domain.width_px, domain.size_px).T
         if (high <= low).any():
             raise UsageError(
-                f"a frame of {domain.size_px} px leaves no start position for class {name!r} with a {domain.width_px} px "
-                f"entity over {domain.num_frames} frames; at least {2 * int(low.max()) + 1} px are needed."
+                f"a frame of {domain.size_px} px leaves no start position for class {name!r} with a "
+                f"{domain.width_px} px entity over {domain.num_frames} frames; at least {2 * int(low.max()) + 1} px are needed."
             )
 
 
@@ -126,7 +135,12 @@ def _draw_or_none(wanted: bool, words: NDArray[np.uint32], low: int, high: int) 
 
 
 def _draw_motion(
-    specs: ClipSpecs, rows: NDArray[np.int64], name: str, trajectory: Trajectory, domain: Domain, words: NDArray[np.uint32]
+    specs: ClipSpecs,
+    rows: NDArray[np.int64],
+    name: str,
+    trajectory: Trajectory,
+    domain: Domain,
+    words: NDArray[np.uint32],
 ) -> None:
     """Fill the motion of the clips ``rows``, which all belong to class ``name``."""
     num_frames = domain.num_frames
@@ -139,7 +153,9 @@ def _draw_motion(
     heading = np.full(len(rows), -1, dtype=np.int64)
     if trajectory.draws_heading:
         heading = scale_to_range(words[:, WORD_HEADING], HEADING_STEPS)
-    velocities = to_subpixels(trajectory.velocities(speed, heading_to_radians(heading), num_frames, domain.spiral_reach))
+    velocities = to_subpixels(
+        trajectory.velocities(speed, heading_to_radians(heading), num_frames, domain.spiral_reach)
+    )
     velocities = np.broadcast_to(velocities, (len(rows), num_frames, 2))
     if trajectory.draws_direction:
         direction = 1 - 2 * scale_to_range(words[:, WORD_DIRECTION], 2)

@@ -75,12 +75,8 @@ def _polar(speed: FloatArray, heading: FloatArray) -> FloatArray:
 
 
 TRAJECTORIES: dict[str, Trajectory] = {
-    "circle": Trajectory(
-        circle, (2.0,), lambda speed, reach: 8, draws_direction=True, draws_rotation=True
-    ),
-    "spiral": Trajectory(
-        spiral, tuple(k / 10 for k in range(2, 11)), lambda speed, reach: reach, draws_direction=True
-    ),
+    "circle": Trajectory(circle, (2.0,), lambda speed, reach: 8, draws_direction=True, draws_rotation=True),
+    "spiral": Trajectory(spiral, tuple(k / 10 for k in range(2, 11)), lambda speed, reach: reach, draws_direction=True),
     "line": Trajectory(
         line, (1.0, 2.0, 3.0), lambda speed, reach: int(2 * speed), draws_heading=True, extent_grows=False
     ),

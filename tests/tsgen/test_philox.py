@@ -36,7 +36,9 @@ def test_compiled_rounds_equal_numpy(index, block):
 
 
 def test_keys_tell_streams_apart():
-    keys = {derive_key("tsgen", "paper", domain, split, seed) for domain in "ab" for split in "cd" for seed in range(50)}
+    keys = {
+        derive_key("tsgen", "paper", domain, split, seed) for domain in "ab" for split in "cd" for seed in range(50)
+    }
     assert len(keys) == 200
 
 

@@ -55,9 +55,7 @@ def test_streams_differ(change):
 
 def test_domains_that_share_a_stream_move_alike():
     index = np.arange(200)
-    small, large = (
-        sample_clips(DOMAINS["5dot"].with_dials(width_px=width), "test", 3, index, 0) for width in (5, 7)
-    )
+    small, large = (sample_clips(DOMAINS["5dot"].with_dials(width_px=width), "test", 3, index, 0) for width in (5, 7))
     for field in ("label", "speed", "heading", "direction", "rotation"):
         np.testing.assert_array_equal(getattr(small, field), getattr(large, field))
 

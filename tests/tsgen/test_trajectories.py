@@ -61,7 +61,7 @@ def test_clearances_of_dots(name, clearance):
 def test_no_velocity_lies_near_a_rounding_tie(name, reach):
     """All velocities any clip of the paper can have, enumerated: a last-bit difference of cos or sin moves none.
 
-    Exact multiples of 1/65536 and their neighbourhoods are far from ties, so only the distance to the nearest half counts.
+    Exact multiples of 1/65536 are far from ties, so only the distance to the nearest half counts.
     """
     trajectory = TRAJECTORIES[name]
     headings = heading_to_radians(np.arange(HEADING_STEPS)) if trajectory.draws_heading else np.zeros(1)

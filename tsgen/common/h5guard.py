@@ -16,7 +16,11 @@ import h5py
 from tsgen.common.errors import DataError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-ALLOWED_FILTERS = {h5py.h5z.FILTER_DEFLATE: "deflate", h5py.h5z.FILTER_SHUFFLE: "shuffle", h5py.h5z.FILTER_FLETCHER32: "fletcher32"}
+ALLOWED_FILTERS = {
+    h5py.h5z.FILTER_DEFLATE: "deflate",
+    h5py.h5z.FILTER_SHUFFLE: "shuffle",
+    h5py.h5z.FILTER_FLETCHER32: "fletcher32",
+}
 MAX_OBJECTS = 1000
 MAX_DEPTH = 4
 MAX_RANK = 8
@@ -61,7 +65,9 @@ def _check_group(group: h5py.Group, path: Path, depth: int, seen: set[int]) -> N
     for name in group:
         link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
-            kind = {h5py.SoftLink: "a soft link", h5py.ExternalLink: "an external link"}.get(type(link), "a strange link")
+            kind = {h5py.SoftLink: "a soft link", h5py.ExternalLink: "an external link"}.get(
+                type(link), "a strange link"
+            )
             raise DataError(f"{path}: {name!r} is {kind}; only data inside the file itself is read.")
         item = group[name]
         address = h5py.h5o.get_info(item.id).addr

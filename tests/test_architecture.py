@@ -1,0 +1,91 @@
+"""The rules of the house: who may import whom, how long files may be, what the package must not contain."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("tsgen", "diving48_domains", "benchmark")
+SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+# What another package may use of tsgen: the shared floor, contract 1, vocabularies, recipes and the public names.
+OPEN_TO_BENCHMARK = {
+    "tsgen",
+    "tsgen.clipfile",
+    "tsgen.vocabulary",
+    "tsgen.domains",
+    "tsgen.recipe",
+    "tsgen.digits",
+}
+
+# Inside tsgen: a module imports only from lower layers.
+LAYERS = [
+    {"vocabulary", "common", "philox"},
+    {"trajectories", "motion", "domains", "entities", "idx"},
+    {"perlin", "mnist_cache", "digits"},
+    {"recipe", "sampling"},
+    {"raster", "reference", "clipfile"},
+    {"generate", "audit", "preview"},
+    {"commands"},
+    {"cli"},
+]
+
+
+def imports(path: Path, *, at_run_time: bool = False) -> set[str]:
+    """Every project module that a file imports; with ``at_run_time`` not those under TYPE_CHECKING."""
+    tree = ast.parse(path.read_text())
+    if at_run_time:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+                node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return {name for name in found if name.split(".")[0] in PACKAGES}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_packages_keep_their_direction(path):
+    package = path.relative_to(ROOT).parts[0]
+    for name in imports(path):
+        other = name.split(".")[0]
+        if other == package:
+            continue
+        assert package != "tsgen", f"tsgen imports {name}"
+        assert other != "benchmark", f"{package} imports {name}"
+        if name.startswith("tsgen.common"):
+            continue
+        assert package == "benchmark", f"{package} imports {name}"
+        allowed = (
+            OPEN_TO_BENCHMARK if other == "tsgen" else {"diving48_domains.vocabulary", "diving48_domains.manifest"}
+        )
+        module = name if name in allowed else name.rpartition(".")[0]
+        assert module in allowed, f"benchmark imports {name}"
+
+
+def test_tsgen_modules_keep_their_layers():
+    level = {module: height for height, layer in enumerate(LAYERS) for module in layer}
+    for path in sorted((ROOT / "tsgen").glob("*.py")):
+        if path.stem == "__init__":
+            continue
+        assert path.stem in level, f"{path.name} has no layer: add it to LAYERS"
+        for name in imports(path, at_run_time=True):
+            parts = name.split(".")
+            if len(parts) > 1 and parts[1] in level and parts[1] != path.stem:
+                assert level[parts[1]] <= level[path.stem], f"{path.name} imports {name} from a higher layer"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_are_short(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_the_shared_floor_is_light():
+    for path in (ROOT / "tsgen" / "common").glob("*.py"):
+        assert all(name.startswith("tsgen.common") for name in imports(path)), path.name
