@@ -23,12 +23,13 @@ OPEN_TO_BENCHMARK = {
 
 # Inside tsgen: a module imports only from lower layers.
 LAYERS = [
-    {"vocabulary", "common", "philox"},
-    {"trajectories", "motion", "domains", "entities", "idx"},
+    {"vocabulary", "common", "philox", "profiles"},
+    {"trajectories", "motion", "domains", "entities", "idx", "domainfile", "strict"},
     {"perlin", "mnist_cache", "digits"},
     {"recipe", "sampling"},
     {"raster", "reference", "clipfile"},
-    {"generate", "audit", "preview"},
+    {"generate"},
+    {"audit", "preview", "verify"},
     {"commands"},
     {"cli"},
 ]

@@ -47,12 +47,12 @@ class Column:
     """A dataset beside the clips: its type, its shape after the clip axis, its values, and what it means."""
 
     dtype: str
-    shape: Callable[[Domain], tuple[int, ...]]
+    shape: Callable[[int], tuple[int, ...]]  # of the number of frames
     values: Callable[[ClipSpecs, Domain, NDArray[np.int64]], NDArray[Any]]
     meaning: str
 
 
-def _scalar(domain: Domain) -> tuple[int, ...]:
+def _scalar(num_frames: int) -> tuple[int, ...]:
     return ()
 
 
@@ -61,18 +61,22 @@ COLUMNS: dict[str, Column] = {
     "clip_id": Column("<i8", _scalar, lambda s, d, g: s.index, "place in the stream of (seed, domain, split)"),
     "positions": Column(
         "<f4",
-        lambda d: (d.num_frames, 2),
+        lambda t: (t, 2),
         lambda s, d, g: s.corner / SUBPIXELS + d.width_px / 2,
         "exact centre (x, y) of the entity, px, before truncation to whole pixels",
     ),
     "boxes": Column(
         "<f4",
-        lambda d: (d.num_frames, 4),
-        lambda s, d, g: np.concatenate([s.corner_px, s.corner_px + d.width_px], axis=-1),
-        "drawn box (x0, y0, x1, y1) of the entity, px, [x0, x1) x [y0, y1)",
+        lambda t: (t, 4),
+        lambda s, d, g: np.where(
+            s.visible[..., None], np.concatenate([s.corner_px, s.corner_px + d.width_px], axis=-1), np.nan
+        ),
+        "drawn box (x0, y0, x1, y1) of the entity, px, [x0, x1) x [y0, y1); NaN: not drawn in this frame",
     ),
-    "start": Column("<i2", lambda d: (2,), lambda s, d, g: s.start_px, "corner (x, y) in the first frame, px"),
-    "speed": Column("<f4", _scalar, lambda s, d, g: s.speed, "px/frame; spiral: px/frame per radian turned"),
+    "start": Column("<i2", lambda t: (2,), lambda s, d, g: s.start_px, "corner (x, y) in the first frame, px"),
+    "speed": Column(
+        "<f4", _scalar, lambda s, d, g: s.speed, "px/frame; the paper's spiral: px/frame per radian turned"
+    ),
     "heading": Column("<f4", _scalar, lambda s, d, g: s.heading_rad, "first heading, rad; NaN: the class has none"),
     "direction": Column("<i2", _scalar, lambda s, d, g: s.direction, "+1, or -1: reversed; 0: the class has none"),
     "rotation": Column("<i2", _scalar, lambda s, d, g: s.rotation, "cyclic shift, frames; -1: the class has none"),
@@ -86,6 +90,42 @@ COLUMNS: dict[str, Column] = {
     ),
 }
 CLIPS = "clips"
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a clip file says about itself as a whole: its attributes and the extent of its datasets.
+
+    ``clip_shape`` (T, H, W). ``recipe`` the JSON form of :class:`Recipe`; for clips that were not made here it is
+    ``{"imported": {...}}``, the profile is "imported" and ``seed`` -1.
+    """
+
+    n: int
+    clip_shape: tuple[int, int, int]
+    domain: str
+    profile: str
+    split: str
+    seed: int
+    class_names: tuple[str, ...]
+    recipe: dict[str, Any]
+    digits_source: str | None = None
+    digits_sha256: str | None = None
+
+    @classmethod
+    def of_recipe(cls, recipe: Recipe) -> FileFacts:
+        domain, recipe_json = recipe.domain, recipe.to_json()
+        return cls(
+            recipe.n,
+            (domain.num_frames, domain.size_px, domain.size_px),
+            domain.name,
+            domain.profile,
+            recipe.split,
+            recipe.seed,
+            tuple(recipe_json["class_names"]),
+            recipe_json,
+            recipe.digits_source,
+            recipe.digits_sha256,
+        )
 
 
 class ContentHash:
@@ -112,12 +152,11 @@ class ContentHash:
 class ClipWriter:
     """Writes a clip file in order, block by block, from clips that are already compressed."""
 
-    def __init__(self, file: h5py.File, recipe: Recipe) -> None:
+    def __init__(self, file: h5py.File, facts: FileFacts) -> None:
         self._file = file
-        self._hash = ContentHash(recipe.to_json())
+        self._hash = ContentHash(facts.recipe)
         self._written = 0
-        n, domain = recipe.n, recipe.domain
-        clip_shape = (domain.num_frames, domain.size_px, domain.size_px)
+        n, clip_shape = facts.n, facts.clip_shape
         file.create_dataset(
             CLIPS,
             (n, *clip_shape),
@@ -127,7 +166,7 @@ class ClipWriter:
             compression_opts=COMPRESSION_LEVEL,
         ).attrs["meaning"] = "frames, grey levels 0..255, (clip, frame, row, column)"
         for name, column in COLUMNS.items():
-            shape = column.shape(domain)
+            shape = column.shape(clip_shape[0])
             file.create_dataset(
                 name,
                 (n, *shape),
@@ -141,14 +180,14 @@ class ClipWriter:
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "generator_version": tsgen.__version__,
-            "domain": domain.name,
-            "profile": domain.profile,
-            "split": recipe.split,
-            "seed": recipe.seed,
-            "class_names": list(recipe.to_json()["class_names"]),
-            "digits_source": recipe.digits_source or "",
-            "digits_sha256": recipe.digits_sha256 or "",
-            "recipe": json.dumps(recipe.to_json(), sort_keys=True),
+            "domain": facts.domain,
+            "profile": facts.profile,
+            "split": facts.split,
+            "seed": facts.seed,
+            "class_names": list(facts.class_names),
+            "digits_source": facts.digits_source or "",
+            "digits_sha256": facts.digits_sha256 or "",
+            "recipe": json.dumps(facts.recipe, sort_keys=True),
         }
         for name, value in attributes.items():
             file.attrs[name] = value
@@ -305,7 +344,7 @@ class ClipSet:
         for name, column in COLUMNS.items():
             dataset = self._file[name]
             inner = tuple(dataset.shape[1:])
-            expected = {"positions": (num_frames, 2), "boxes": (num_frames, 4), "start": (2,)}.get(name, ())
+            expected = column.shape(num_frames)
             if dataset.shape[:1] != (n,) or inner != expected or dataset.dtype != np.dtype(column.dtype):
                 raise DataError(
                     f"{self.path}: {name} is {dataset.dtype} {dataset.shape}; "

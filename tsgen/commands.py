@@ -9,41 +9,44 @@ from typing import Any
 
 import click
 
-from tsgen.common.errors import UsageError
-from tsgen.domains import DOMAINS, Domain, get_domain
-from tsgen.vocabulary import FRAME_SIZE_PX, NUM_FRAMES, SPLITS
+from tsgen.common.errors import DataError, UsageError
+from tsgen.domainfile import resolve_domain
+from tsgen.domains import BACKGROUNDS, DOMAINS, Domain
+from tsgen.profiles import PROFILES
+from tsgen.vocabulary import SPLITS
 
-DOMAIN_NAMES = ", ".join(DOMAINS)
+# The dials of a domain on the command line: field of the record, type, help. Defaults are the domain's own.
+DIALS: dict[str, tuple[str, Any, str]] = {
+    "width": ("width_px", int, "Side of the dot or of the digit's cell, px."),
+    "contrast": ("contrast", float, "Grey level of the dot or digit, 0..1."),
+    "background": ("background", str, f"One of {', '.join(BACKGROUNDS)}; the last three are Perlin noise."),
+    "intensity": ("intensity", float, "Strength of the noise, 0..1."),
+    "speed": ("speed_factor", float, "Factor on all speeds."),
+    "frames": ("num_frames", int, "Frames a clip."),
+    "size": ("size_px", int, "Side of a frame, px."),
+}
+DIGITS_HELP = (
+    "Digit bitmaps: a folder of MNIST IDX files, 'embedded' (UCI 8x8 digits, no download), or 'auto'. "
+    "Default: TSGEN_MNIST_DIR, else the cache, else download MNIST."
+)
+
+
+def dial_options(command: Any) -> Any:
+    for name, (_, kind, text) in reversed(DIALS.items()):
+        command = click.option(f"--{name}", type=kind, help=f"{text} Default: the domain's.")(command)
+    sigma_help = "Grain of the noise: cells across the frame, a range. Default: the domain's."
+    return click.option("--sigma", nargs=2, type=int, metavar="LOW HIGH", help=sigma_help)(command)
 
 
 @click.command()
-@click.option("--domain", required=True, metavar="NAME", help=f"One of {DOMAIN_NAMES}.")
+@click.option("--domain", required=True, metavar="NAME", help=f"One of {', '.join(DOMAINS)}, or a TOML file.")
 @click.option("--n", "n", required=True, type=int, metavar="CLIPS", help="How many clips.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The HDF5 file to write.")
-@click.option(
-    "--seed",
-    default=0,
-    show_default=True,
-    type=int,
-    help="Any whole number from 0; 0 is a seed like any other.",
-)
+@click.option("--seed", default=0, show_default=True, type=int, help="A whole number from 0; 0 is one like any other.")
 @click.option("--split", default="train", show_default=True, metavar="NAME", help=f"One of {', '.join(SPLITS)}.")
-@click.option(
-    "--digits",
-    metavar="SOURCE",
-    help="Digit bitmaps: a folder of MNIST IDX files, 'embedded' (UCI 8x8 digits, no download), or 'auto'. "
-    "Default: TSGEN_MNIST_DIR, else the cache, else download MNIST.",
-)
-@click.option("--frames", type=int, default=NUM_FRAMES, show_default=True, help="Frames a clip.")
-@click.option("--size", type=int, default=FRAME_SIZE_PX, show_default=True, help="Side of a frame, px.")
-@click.option("--width", type=int, help="Side of the dot or the digit's cell, px. Default: the domain's.")
-@click.option(
-    "--background",
-    metavar="KIND",
-    help="Of noise domains: 'flicker' (new noise every frame, the default) or 'static' (once a clip).",
-)
-@click.option("--sigma", nargs=2, type=int, metavar="LOW HIGH", help="Range of the noise's grain. Default: 1 10.")
-@click.option("--intensity", type=float, help="Strength of the noise, 0..1. Default: 0.5.")
+@click.option("--profile", metavar="NAME", help=f"One of {', '.join(PROFILES)}. Default: paper.")
+@click.option("--digits", metavar="SOURCE", help=DIGITS_HELP)
+@dial_options
 @click.option("--threads", type=int, help="Worker threads. Default: one a core. The bytes do not depend on it.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -53,16 +56,12 @@ def make(
     out: Path,
     seed: int,
     split: str,
+    profile: str | None,
     digits: str | None,
-    frames: int,
-    size: int,
-    width: int | None,
-    background: str | None,
-    sigma: tuple[int, int] | None,
-    intensity: float | None,
     threads: int | None,
     force: bool,
     as_json: bool,
+    **dials: Any,
 ) -> None:
     """Write CLIPS clips of a domain to an HDF5 file.
 
@@ -70,7 +69,7 @@ def make(
     clips or threads. Classes are balanced; train, val and test of one seed are independent streams.
     """
     begun = time.perf_counter()
-    record = _turn_dials(get_domain(domain), frames, size, width, background, sigma, intensity)
+    record = _turn_dials(resolve_domain(domain, profile), dials)
     from tsgen.generate import make as make_file
 
     recipe = make_file(record, n, out, seed=seed, split=split, digits=digits, force=force, threads=threads)
@@ -81,15 +80,11 @@ def make(
         content_hash = clip_set.content_hash
     size_bytes = out.stat().st_size
     if as_json:
-        facts = {
-            "out": str(out),
-            "bytes": size_bytes,
-            "seconds": round(seconds, 3),
-            "content_hash": content_hash,
-        }
+        facts = {"out": str(out), "bytes": size_bytes, "seconds": round(seconds, 3), "content_hash": content_hash}
         click.echo(json.dumps({**facts, "recipe": recipe.to_json()}))
         return
-    click.echo(f"wrote {out}: {n} clips of {record.name} ({split}, seed {seed}), {_size(size_bytes)}, {seconds:.1f} s")
+    what = f"{n} clips of {record.name} ({record.profile}, {split}, seed {seed})"
+    click.echo(f"wrote {out}: {what}, {_size(size_bytes)}, {seconds:.1f} s")
     if recipe.digits_source:
         click.echo(f"digits: {recipe.digits_source}, sha256 {recipe.digits_sha256}")
     click.echo(f"content hash: {content_hash}")
@@ -137,53 +132,34 @@ def info(file: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The PNG to write.")
-@click.option("--per-class", default=1, show_default=True, type=int, help="Clips of each class, a row each.")
-@click.option("--every", default=2, show_default=True, type=int, help="Show every k-th frame.")
-@click.option("--scale", default=1, show_default=True, type=int, help="Enlarge by a whole factor.")
-@click.option("--force", is_flag=True, help="Replace an existing file.")
-def show(file: Path, out: Path, per_class: int, every: int, scale: int, force: bool) -> None:
-    """Draw a contact sheet of FILE: a row a clip, its frames from left to right, then its path in one picture."""
-    from tsgen.clipfile import open_clips
-    from tsgen.common.files import atomic_path, check_output_file
-    from tsgen.preview import contact_sheet
+@click.option("--digits", metavar="SOURCE", help="Where the digits of the recipe are found. " + DIGITS_HELP)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def verify(file: Path, digits: str | None, as_json: bool) -> None:
+    """Make FILE again from the recipe it records, in memory, and compare every value.
 
-    for name, value in (("--per-class", per_class), ("--every", every), ("--scale", scale)):
-        if value < 1:
-            raise UsageError(f"{name} {value} is not possible; allowed: 1 or more.")
-    check_output_file(out, force)
-    with open_clips(file) as clip_set:
-        sheet = contact_sheet(clip_set, per_class=per_class, every=every, scale=scale)
-    with atomic_path(out) as partial:
-        sheet.save(partial, format="PNG", optimize=True)
-    click.echo(f"wrote {out}: {sheet.width}x{sheet.height} px")
+    Exit code 3 when anything differs: a byte of a frame, a label, a parameter, the recipe or the recorded hash.
+    """
+    from tsgen.verify import verify_file
+
+    outcome = verify_file(file, digits)
+    if as_json:
+        click.echo(json.dumps(outcome.to_json()))
+    else:
+        click.echo(outcome.to_text())
+    if not outcome.is_identical:
+        raise click.exceptions.Exit(DataError.exit_code)
 
 
-def _turn_dials(
-    domain: Domain,
-    frames: int,
-    size: int,
-    width: int | None,
-    background: str | None,
-    sigma: tuple[int, int] | None,
-    intensity: float | None,
-) -> Domain:
-    dials: dict[str, Any] = {"num_frames": frames, "size_px": size}
-    noise_dials = {"--background": background, "--sigma": sigma, "--intensity": intensity}
-    given = [name for name, value in noise_dials.items() if value is not None]
-    if given and not domain.has_noise:
-        raise UsageError(
-            f"{', '.join(given)} needs a noise background, but {domain.name} has a black one; use mnist-bg."
-        )
-    if width is not None:
-        dials["width_px"] = width
-    if background is not None:
-        dials["background"] = background
+def _turn_dials(domain: Domain, options: dict[str, Any]) -> Domain:
+    sigma = options.pop("sigma")
+    dials = {DIALS[name][0]: value for name, value in options.items() if value is not None}
     if sigma is not None:
         dials["sigma_low"], dials["sigma_high"] = sigma
-    if intensity is not None:
-        dials["intensity"] = intensity
-    return domain.with_dials(**dials)
+    turned = domain.with_dials(**dials)
+    noise_dials = [option for option, given in (("--sigma", sigma), ("--intensity", options["intensity"])) if given]
+    if noise_dials and not turned.has_noise:
+        raise UsageError(f"{', '.join(noise_dials)}: {domain.name} has no noise; add --background flicker.")
+    return turned
 
 
 def _size(size_bytes: int) -> str:

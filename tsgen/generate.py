@@ -20,7 +20,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from tsgen.clipfile import COMPRESSION_LEVEL, ClipWriter, ContentHash, column_values
+from tsgen.clipfile import COMPRESSION_LEVEL, ClipWriter, ContentHash, FileFacts, column_values
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import atomic_path, check_free_space, check_output_file
 from tsgen.domains import Domain
@@ -139,7 +139,7 @@ def _write(partial: Path, recipe: Recipe, generator: Generator, threads: int, bl
             disable=True if quiet else None,
         ) as progress,
     ):
-        writer = ClipWriter(file, recipe)
+        writer = ClipWriter(file, FileFacts.of_recipe(recipe))
         for block in _in_order(generator, recipe.n, threads, block_clips):
             writer.write(block.compressed, block.leaves, block.columns)
             progress.update(len(block.compressed))

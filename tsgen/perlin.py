@@ -1,8 +1,8 @@
 """The Perlin background in fixed point: the tables its kernels need, and the field in NumPy.
 
 Classic gradient noise (Perlin 1985, with the quintic fade of 2002): sigma lattice cells across the frame, at each
-lattice point one of 256 directions of length sqrt(2), sampled at pixel centres. With gradients of that length the noise fills
-[-1, 1]. ``noise.pnoise2`` is the oracle of the tests.
+lattice point one of 256 directions of length sqrt(2), sampled at pixel centres. With gradients of that length the
+noise fills [-1, 1]. ``noise.pnoise2`` is the oracle of the tests.
 
 All arithmetic on pixels is integer: no compiler, vector width or fused multiply-add can change a byte. The field
 is separable: with a = u(1 - f), b = 1 - f, c = (u - 1)f, d = f, where u is the place within the cell and f = fade(u),

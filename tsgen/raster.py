@@ -38,9 +38,9 @@ class Rasterizer:
     def __init__(self, domain: Domain, key: tuple[int, int], bitmaps: UInt8Array | None) -> None:
         self._domain = domain
         self._key = np.array(key, dtype=np.uint32)
-        self._bitmaps = bitmaps
-        if domain.has_digits:
-            assert bitmaps is not None and bitmaps.shape[1:] == (domain.width_px, domain.width_px)
+        entity = np.full((1, domain.width_px, domain.width_px), 255) if bitmaps is None else bitmaps
+        assert entity.shape[1:] == (domain.width_px, domain.width_px)
+        self._bitmaps = np.rint(entity * domain.contrast).astype(np.uint8)
         self._gain = perlin.gain_of(domain.intensity)
         self._tables = perlin.weight_tables(domain.sigma_low, domain.sigma_high, domain.size_px)
 
@@ -54,6 +54,7 @@ class Rasterizer:
                 specs.sigma,
                 domain.sigma_low,
                 self._key,
+                specs.drift,
                 domain.background == "flicker",
                 self._gain,
                 perlin.gradient_table(),
@@ -63,10 +64,7 @@ class Rasterizer:
             )
         else:
             out.fill(0)
-        if domain.has_digits:
-            _add_digits(specs.corner_px, specs.digit_index, self._bitmaps, out)
-        else:
-            _fill_squares(specs.corner_px, domain.width_px, out)
+        _add_entities(specs.corner_px, specs.visible, specs.digit_index, self._bitmaps, out)
 
 
 def _kernel(function: Any) -> Any:
@@ -74,21 +72,14 @@ def _kernel(function: Any) -> Any:
 
 
 @_kernel
-def _fill_squares(corner_px, width, out):  # type: ignore[no-untyped-def]
-    for n in range(out.shape[0]):
-        for t in range(out.shape[1]):
-            x0, y0 = corner_px[n, t, 0], corner_px[n, t, 1]
-            for y in range(y0, y0 + width):
-                for x in range(x0, x0 + width):
-                    out[n, t, y, x] = 255
-
-
-@_kernel
-def _add_digits(corner_px, digit_index, bitmaps, out):  # type: ignore[no-untyped-def]
+def _add_entities(corner_px, visible, digit_index, bitmaps, out):  # type: ignore[no-untyped-def]
+    """Add each clip's bitmap to its frames, saturating. Dots have one bitmap, and digit_index -1 means that one."""
     width = bitmaps.shape[1]
     for n in range(out.shape[0]):
-        bitmap = bitmaps[digit_index[n]]
+        bitmap = bitmaps[max(digit_index[n], 0)]
         for t in range(out.shape[1]):
+            if not visible[n, t]:
+                continue
             x0, y0 = corner_px[n, t, 0], corner_px[n, t, 1]
             for y in range(width):
                 for x in range(width):
@@ -151,7 +142,7 @@ def _noise_frame(gradients, cell, weights, gain, along, frame):  # type: ignore[
 
 
 @_kernel
-def _fill_noise(index, sigma, sigma_low, key, flicker, gain, directions, cells, weights, out):  # type: ignore[no-untyped-def]
+def _fill_noise(index, sigma, sigma_low, key, drift, flicker, gain, directions, cells, weights, out):  # type: ignore[no-untyped-def]
     most = cells[-1, -1] + 2
     along = np.empty((most, 2, out.shape[3]), dtype=np.int32)
     lattice = np.empty(most * most * 2, dtype=np.int32)
@@ -168,7 +159,19 @@ def _fill_noise(index, sigma, sigma_low, key, flicker, gain, directions, cells, 
                 byte = (words[(point % 16) // 4] >> np.uint32(8 * (point % 4))) & np.uint32(0xFF)
                 lattice[2 * point] = directions[byte, 0]
                 lattice[2 * point + 1] = directions[byte, 1]
+            if drift[n, 0] != 0 or drift[n, 1] != 0:  # what drifts out on one side comes in on the other: no seam
+                gradients[-1] = gradients[0]
+                gradients[:, -1] = gradients[:, 0]
             _noise_frame(gradients, cells[row], weights[row], np.int32(gain), along, out[n, t])
         if not flicker:
             for t in range(1, out.shape[1]):
-                out[n, t] = out[n, 0]
+                _shift(out[n, 0], t * drift[n, 0], t * drift[n, 1], out[n, t])
+
+
+@_kernel
+def _shift(source, dx, dy, target):  # type: ignore[no-untyped-def]
+    """Move an image by whole pixels, cyclically."""
+    height, width = source.shape
+    for y in range(height):
+        for x in range(width):
+            target[y, x] = source[(y - dy) % height, (x - dx) % width]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tsgen.common.errors import DataError, UsageError, unknown_name
-from tsgen.domains import Domain, get_domain
-from tsgen.vocabulary import CLASS_NAMES, SPLITS
+from tsgen.domainfile import resolve_domain
+from tsgen.domains import Domain
+from tsgen.vocabulary import SPLITS
 
 if TYPE_CHECKING:
     from tsgen.digits import DigitSet
@@ -52,7 +53,7 @@ class Recipe:
             "split": self.split,
             "digits_source": self.digits_source,
             "digits_sha256": self.digits_sha256,
-            "class_names": list(CLASS_NAMES),
+            "class_names": list(self.domain.motion_profile.class_names),
         }
 
     @classmethod
@@ -88,9 +89,9 @@ def make_recipe(
 ) -> tuple[Recipe, DigitSet | None]:
     """The recipe for a request, and the digit bitmaps it needs (None for domains without digits).
 
-    ``domain`` a name in ``DOMAINS`` or a record; ``digits`` a source as in :func:`tsgen.digits.load_digits`.
+    ``domain`` a name in ``DOMAINS``, a TOML file or a record; ``digits`` a source as in :func:`tsgen.digits.load_digits`.
     """
-    record = get_domain(domain) if isinstance(domain, str) else domain
+    record = resolve_domain(domain) if isinstance(domain, str) else domain
     recipe = Recipe(record, n, seed, split)  # refuses bad numbers before digits are fetched
     if not record.has_digits:
         return recipe, None

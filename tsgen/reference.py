@@ -27,26 +27,33 @@ def render_clip(
     path = corner_path(specs, row, domain)
     for t, (x, y) in enumerate(path):
         if domain.has_noise:
-            noise_frame = t if domain.background == "flicker" else 0
-            frames[t] = noise_image(int(specs.index[row]), noise_frame, int(specs.sigma[row]), domain, key)
+            frames[t] = noise_image(specs, row, t, domain, key)
+        if domain.motion_profile.dots_vanish and not domain.has_digits and (x == 0 or y == 0):
+            continue
         if bitmaps is None:
-            entity = np.full((domain.width_px, domain.width_px), 255)
+            entity = np.full((domain.width_px, domain.width_px), 255.0)
         else:
-            entity = bitmaps[specs.digit_index[row]].astype(int)
+            entity = bitmaps[specs.digit_index[row]].astype(float)
         patch = frames[t, y : y + domain.width_px, x : x + domain.width_px]
-        patch[...] = np.minimum(patch + entity, 255)
+        patch[...] = np.minimum(patch + np.rint(entity * domain.contrast), 255)
     return frames
 
 
 def corner_path(specs: ClipSpecs, row: int, domain: Domain) -> list[tuple[int, int]]:
-    """The drawn upper left corner (x, y) px in every frame, by exact integer bookkeeping."""
+    """The drawn upper left corner (x, y) px in every frame, by exact integer bookkeeping.
+
+    For the published motion; the paths of ``strict`` and ``order`` have tests of their own and are taken as they are.
+    """
+    if domain.motion_profile.motion != "published":
+        return [(int(x), int(y)) for x, y in specs.corner_px[row]]
+    transposed = domain.motion_profile.dots_are_transposed and not domain.has_digits
     steps = [(round(vx * 65536), round(vy * 65536)) for vx, vy in velocities(specs, row, domain)]
     if specs.direction[row] < 0:
         steps.reverse()
     shift = max(int(specs.rotation[row]), 0)
     steps = steps[len(steps) - shift :] + steps[: len(steps) - shift]
     limit = (domain.size_px - domain.width_px) * 65536
-    place = [int(specs.start_px[row, axis]) * 65536 for axis in (0, 1)]
+    place = [int(specs.start_px[row, axis]) * 65536 for axis in ((1, 0) if transposed else (0, 1))]
     sign = [1, 1]
     path = []
     for step in steps:
@@ -55,7 +62,7 @@ def corner_path(specs: ClipSpecs, row: int, domain: Domain) -> list[tuple[int, i
             if not 0 <= place[axis] + sign[axis] * step[axis] <= limit:
                 sign[axis] = -sign[axis]
             place[axis] += sign[axis] * step[axis]
-    return path
+    return [(y, x) for x, y in path] if transposed else path
 
 
 def velocities(specs: ClipSpecs, row: int, domain: Domain) -> list[tuple[float, float]]:
@@ -85,15 +92,21 @@ def velocities(specs: ClipSpecs, row: int, domain: Domain) -> list[tuple[float, 
     return result
 
 
-def noise_image(index: int, frame: int, sigma: int, domain: Domain, key: tuple[int, int]) -> NDArray[np.uint8]:
-    """The Perlin background of one frame, uint8 (H, W)."""
+def noise_image(specs: ClipSpecs, row: int, t: int, domain: Domain, key: tuple[int, int]) -> NDArray[np.uint8]:
+    """The Perlin background of frame t, uint8 (H, W)."""
+    index, sigma = int(specs.index[row]), int(specs.sigma[row])
+    noise_frame = t if domain.background == "flicker" else 0
     most_points = (domain.sigma_high + 1) ** 2
     blocks_per_frame = -(-most_points // 16)
     points = (sigma + 1) ** 2
     draws: list[int] = []
     for block in range(-(-points // 16)):
-        words = philox(np.array([index]), STREAM_NOISE, frame * blocks_per_frame + block, key)[0]
+        words = philox(np.array([index]), STREAM_NOISE, noise_frame * blocks_per_frame + block, key)[0]
         draws.extend(int(word) >> (8 * byte) & 0xFF for word in words for byte in range(4))
     gradients = perlin.gradient_table()[draws[:points]].reshape(sigma + 1, sigma + 1, 2)
-    field = perlin.noise_field(gradients, sigma, domain.size_px)
-    return perlin.grey_levels(field, perlin.gain_of(domain.intensity))
+    if domain.background == "drift":
+        gradients = np.pad(gradients[:-1, :-1], ((0, 1), (0, 1), (0, 0)), mode="wrap")
+    image = perlin.grey_levels(perlin.noise_field(gradients, sigma, domain.size_px), perlin.gain_of(domain.intensity))
+    if domain.background == "drift":
+        image = np.roll(image, (t * int(specs.drift[row, 1]), t * int(specs.drift[row, 0])), axis=(0, 1))
+    return image

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tsgen import strict
 from tsgen.common.errors import UsageError
 from tsgen.domains import Domain
 from tsgen.motion import SUBPIXEL_BITS, integrate, start_limits, to_subpixels
@@ -15,7 +16,7 @@ from tsgen.philox import STREAM_CLASS_ORDER, STREAM_CLIP, derive_key, philox, sc
 from tsgen.trajectories import HEADING_STEPS, TRAJECTORIES, Trajectory
 from tsgen.vocabulary import CLASS_NAMES
 
-# The eight random words of a clip and their uses. New uses get new words; the old ones keep theirs.
+# The random words of a clip and their uses. New uses get new words; the old ones keep theirs.
 (
     WORD_START_X,
     WORD_START_Y,
@@ -25,14 +26,19 @@ from tsgen.vocabulary import CLASS_NAMES
     WORD_ROTATION,
     WORD_SIGMA,
     WORD_DIGIT,
-) = range(8)
+    WORD_DRIFT,
+    WORD_LABEL,
+) = range(10)
+WORD_BLOCKS = 3  # counter blocks of four words; strict.py draws from its own
+DRIFTS = np.array([(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)])
 
 
 @dataclass(frozen=True)
 class ClipSpecs:
     """The drawn parameters of N clips and the motion that follows from them (structure of arrays).
 
-    Where a class or domain has no such parameter: -1, for ``direction`` 0, for ``heading`` -1.
+    Where a class or domain has no such parameter: -1, for ``direction`` and ``drift`` 0. In the profiles ``strict`` and
+    ``order`` heading is the angle and direction the mirror of the path, speed its mean.
     """
 
     index: NDArray[np.int64]  # (N,) place in the stream, = clip_id
@@ -43,8 +49,10 @@ class ClipSpecs:
     direction: NDArray[np.int64]  # (N,) +1, or -1 for the reversed order of velocities
     rotation: NDArray[np.int64]  # (N,) frames by which the velocities are shifted cyclically
     sigma: NDArray[np.int64]  # (N,) lattice cells of the noise across the frame
+    drift: NDArray[np.int64]  # (N, 2) px/frame by which the noise moves on, (x, y); 0 unless it drifts
     digit_index: NDArray[np.int64]  # (N,) row of the digit set
     corner: NDArray[np.int32]  # (N, T, 2) exact upper left corner in 1/65536 px
+    visible: NDArray[np.bool_]  # (N, T) whether the entity is drawn
 
     def __len__(self) -> int:
         return len(self.index)
@@ -76,9 +84,16 @@ def stream_key(domain: Domain, split: str, seed: int) -> tuple[int, int]:
 def sample_clips(domain: Domain, split: str, seed: int, index: NDArray[np.int64], num_digits: int) -> ClipSpecs:
     """Draw the clips at ``index`` (int64 (N,), any order) of a stream. ``num_digits`` rows in the digit set, else 0."""
     key = stream_key(domain, split, seed)
-    words = np.concatenate([philox(index, STREAM_CLIP, block, key) for block in range(2)], axis=1)
-    n = len(index)
-    label = class_of(index, key)
+    profile = domain.motion_profile
+    draw_id = index // profile.clips_per_draw
+    words = np.concatenate([philox(draw_id, STREAM_CLIP, block, key) for block in range(WORD_BLOCKS)], axis=1)
+    n, num_classes = len(index), len(profile.class_names)
+    drift = np.zeros((n, 2), dtype=np.int64)
+    if domain.background == "drift":
+        drift = DRIFTS[scale_to_range(words[:, WORD_DRIFT], len(DRIFTS))]
+    label = class_of(index, key, num_classes)
+    if not profile.balanced_classes:
+        label = scale_to_range(words[:, WORD_LABEL], num_classes)
     specs = ClipSpecs(
         index=index,
         label=label,
@@ -88,23 +103,26 @@ def sample_clips(domain: Domain, split: str, seed: int, index: NDArray[np.int64]
         direction=np.zeros(n, dtype=np.int64),
         rotation=np.full(n, -1, dtype=np.int64),
         sigma=_draw_or_none(domain.has_noise, words[:, WORD_SIGMA], domain.sigma_low, domain.sigma_high),
+        drift=drift,
         digit_index=_draw_or_none(domain.has_digits, words[:, WORD_DIGIT], 0, num_digits - 1),
         corner=np.zeros((n, domain.num_frames, 2), dtype=np.int32),
+        visible=np.ones((n, domain.num_frames), dtype=bool),
     )
-    for class_id, name in enumerate(CLASS_NAMES):
-        rows = np.flatnonzero(label == class_id)
-        if len(rows):
-            _draw_motion(specs, rows, name, TRAJECTORIES[name], domain, words[rows])
+    MOTIONS[profile.motion](specs, domain, words, draw_id, key, split)
+    if not domain.has_digits and profile.dots_are_transposed:
+        specs.corner[...] = specs.corner[..., ::-1].copy()
+        specs.start_px[...] = specs.start_px[:, ::-1].copy()
+    if not domain.has_digits and profile.dots_vanish:
+        specs.visible[...] = (specs.corner_px > 0).all(axis=-1)
     return specs
 
 
-def class_of(index: NDArray[np.int64], key: tuple[int, int]) -> NDArray[np.int64]:
-    """Labels int64 (N,): each run of five consecutive clips holds every class once, in an order drawn for that run.
+def class_of(index: NDArray[np.int64], key: tuple[int, int], num_classes: int = len(CLASS_NAMES)) -> NDArray[np.int64]:
+    """Labels int64 (N,): each run of consecutive clips, one a class, holds every class once, in an order drawn for it.
 
     So the classes of the first n clips differ in number by at most one for every n, and the label of a clip does not
     depend on n.
     """
-    num_classes = len(CLASS_NAMES)
     run, place = np.divmod(index, num_classes)
     runs, which = np.unique(run, return_inverse=True)
     words = np.concatenate([philox(runs, STREAM_CLASS_ORDER, block, key) for block in range(2)], axis=1)
@@ -117,14 +135,18 @@ def class_of(index: NDArray[np.int64], key: tuple[int, int]) -> NDArray[np.int64
 
 
 def check_domain_fits(domain: Domain) -> None:
-    """Refuse a frame too small for some class to have a start position, or too fast for the frame."""
+    """Refuse a frame too small for some class to have a start position."""
+    if domain.motion_profile.motion != "published":
+        strict.check_fits(domain.num_frames, domain.size_px, domain.width_px)
+        return
     for name, trajectory in TRAJECTORIES.items():
-        clearance = trajectory.clearances(domain.spiral_reach, domain.num_frames)
+        clearance = trajectory.clearances(domain.spiral_reach, domain.num_frames, domain.speed_factor)
         low, high = start_limits(clearance, domain.width_px, domain.size_px).T
         if (high <= low).any():
             raise UsageError(
                 f"a frame of {domain.size_px} px leaves no start position for class {name!r} with a "
-                f"{domain.width_px} px entity over {domain.num_frames} frames; at least {2 * int(low.max()) + 1} px are needed."
+                f"{domain.width_px} px entity over {domain.num_frames} frames; "
+                f"at least {2 * int(low.max()) + 1} px are needed."
             )
 
 
@@ -134,29 +156,37 @@ def _draw_or_none(wanted: bool, words: NDArray[np.uint32], low: int, high: int) 
     return low + scale_to_range(words, high - low + 1)
 
 
-def _draw_motion(
+def _published_motion(
     specs: ClipSpecs,
-    rows: NDArray[np.int64],
-    name: str,
-    trajectory: Trajectory,
     domain: Domain,
     words: NDArray[np.uint32],
+    draw_id: NDArray[np.int64],
+    key: tuple[int, int],
+    split: str,
 ) -> None:
-    """Fill the motion of the clips ``rows``, which all belong to class ``name``."""
+    """The kinematics of the published data, which the paper describes: profiles ``paper`` and ``dataverse``."""
+    for class_id, name in enumerate(CLASS_NAMES):
+        rows = np.flatnonzero(specs.label == class_id)
+        if len(rows):
+            _draw_trajectory(specs, rows, TRAJECTORIES[name], domain, words[rows])
+
+
+def _draw_trajectory(
+    specs: ClipSpecs, rows: NDArray[np.int64], trajectory: Trajectory, domain: Domain, words: NDArray[np.uint32]
+) -> None:
+    """Fill the motion of the clips ``rows``, which all belong to one class."""
     num_frames = domain.num_frames
     which_speed = scale_to_range(words[:, WORD_SPEED], len(trajectory.speeds))
-    speed = np.array(trajectory.speeds)[which_speed]
-    clearance = trajectory.clearances(domain.spiral_reach, num_frames)[which_speed]
+    speed = np.array(trajectory.speeds)[which_speed] * domain.speed_factor
+    clearance = trajectory.clearances(domain.spiral_reach, num_frames, domain.speed_factor)[which_speed]
     low, high = start_limits(clearance, domain.width_px, domain.size_px).T
     start = low[:, None] + scale_to_range(words[:, [WORD_START_X, WORD_START_Y]], (high - low)[:, None])
 
     heading = np.full(len(rows), -1, dtype=np.int64)
     if trajectory.draws_heading:
         heading = scale_to_range(words[:, WORD_HEADING], HEADING_STEPS)
-    velocities = to_subpixels(
-        trajectory.velocities(speed, heading_to_radians(heading), num_frames, domain.spiral_reach)
-    )
-    velocities = np.broadcast_to(velocities, (len(rows), num_frames, 2))
+    exact = trajectory.velocities(speed, heading_to_radians(heading), num_frames, domain.spiral_reach)
+    velocities = np.broadcast_to(to_subpixels(exact), (len(rows), num_frames, 2))
     if trajectory.draws_direction:
         direction = 1 - 2 * scale_to_range(words[:, WORD_DIRECTION], 2)
         velocities = np.where(direction[:, None, None] < 0, velocities[:, ::-1], velocities)
@@ -171,3 +201,45 @@ def _draw_motion(
     specs.speed[rows] = speed
     specs.heading[rows] = heading
     specs.corner[rows] = integrate(start, velocities, domain.size_px - domain.width_px)
+
+
+def _shapes_motion(
+    specs: ClipSpecs,
+    domain: Domain,
+    words: NDArray[np.uint32],
+    draw_id: NDArray[np.int64],
+    key: tuple[int, int],
+    split: str,
+) -> None:
+    """Profile ``strict``: each class its canonical path."""
+    paths = strict.canonical_paths(domain.num_frames)[specs.label]
+    _place_paths(specs, *strict.draw_paths(draw_id, paths, key, split, domain.size_px, domain.width_px))
+
+
+def _order_motion(
+    specs: ClipSpecs,
+    domain: Domain,
+    words: NDArray[np.uint32],
+    draw_id: NDArray[np.int64],
+    key: tuple[int, int],
+    split: str,
+) -> None:
+    """Profile ``order``: one path, forwards for class 0 and backwards for class 1."""
+    path = strict.order_path(domain.num_frames)
+    paths = np.broadcast_to(path, (len(specs), *path.shape))
+    corner, angle, mirror = strict.draw_paths(draw_id, paths, key, split, domain.size_px, domain.width_px)
+    _place_paths(specs, np.where(specs.label[:, None, None] == 1, corner[:, ::-1], corner), angle, mirror)
+
+
+def _place_paths(
+    specs: ClipSpecs, corner: NDArray[np.int32], angle: NDArray[np.int64], mirror: NDArray[np.int64]
+) -> None:
+    specs.corner[...] = corner
+    specs.start_px[...] = specs.corner_px[:, 0]
+    specs.heading[...] = angle
+    specs.direction[...] = mirror
+    steps = np.diff(corner, axis=1) / (1 << SUBPIXEL_BITS)
+    specs.speed[...] = np.hypot(steps[..., 0], steps[..., 1]).mean(axis=1) if corner.shape[1] > 1 else 0.0
+
+
+MOTIONS = {"published": _published_motion, "shapes": _shapes_motion, "order": _order_motion}

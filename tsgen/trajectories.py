@@ -40,9 +40,9 @@ class Trajectory:
     draws_rotation: bool = False
     extent_grows: bool = True
 
-    def clearances(self, reach: int, num_frames: int) -> NDArray[np.int64]:
-        """R in px for each of ``speeds``, int64 (len(speeds),)."""
-        scale = max(num_frames / NUM_FRAMES, 1.0) if self.extent_grows else 1.0
+    def clearances(self, reach: int, num_frames: int, speed_factor: float = 1.0) -> NDArray[np.int64]:
+        """R in px for each of ``speeds`` times ``speed_factor``, int64 (len(speeds),)."""
+        scale = speed_factor * (max(num_frames / NUM_FRAMES, 1.0) if self.extent_grows else 1.0)
         return np.array([math.ceil(self.clearance_px(speed, reach) * scale) for speed in self.speeds])
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tsgen.domains import DOMAINS
+from tsgen.domains import DOMAINS, get_domain
 from tsgen.raster import Rasterizer
 from tsgen.reference import render_clip
 from tsgen.sampling import sample_clips, stream_key
@@ -22,6 +22,11 @@ VARIANTS = {
     "coarse and strong": DOMAINS["mnist-bg"].with_dials(sigma_low=1, sigma_high=1, intensity=1.0),
     "fine and large": DOMAINS["mnist-bg"].with_dials(sigma_low=9, sigma_high=32, size_px=100),
     "noise behind a dot": DOMAINS["2dot"].with_dials(background="flicker"),
+    "drift": DOMAINS["mnist-bg"].with_dials(background="drift"),
+    "faint and fast": DOMAINS["mnist"].with_dials(contrast=0.3, speed_factor=1.5, width_px=14, size_px=80),
+    **{f"dataverse {name}": get_domain(name, "dataverse") for name in DOMAINS},
+    **{f"strict {name}": get_domain(name, "strict") for name in DOMAINS},
+    **{f"order {name}": get_domain(name, "order") for name in DOMAINS},
 }
 
 

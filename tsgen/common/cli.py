@@ -55,9 +55,7 @@ def run_command(group: click.Group) -> NoReturn:
     """Run ``group`` as the process: every foreseen problem is one line on stderr and its exit code."""
     signal.signal(signal.SIGTERM, _raise_keyboard_interrupt)
     try:
-        group.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        result = group.main(standalone_mode=False)
     except click.ClickException as problem:
         problem.show()
         sys.exit(problem.exit_code)
@@ -70,7 +68,8 @@ def run_command(group: click.Group) -> NoReturn:
     except BrokenPipeError:  # `tsgen info FILE | head`
         sys.stderr.close()
         sys.exit(0)
-    sys.exit(0)
+    # A command that raised click's Exit, as --help does, comes back as its exit code.
+    sys.exit(result if isinstance(result, int) else 0)
 
 
 def _raise_keyboard_interrupt(signum: int, frame: FrameType | None) -> NoReturn:
