@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsgen.philox import kernel
+
 SUBPIXEL_BITS = 16
 SUBPIXELS = 1 << SUBPIXEL_BITS
 
@@ -32,18 +34,21 @@ def integrate(start_px: NDArray[np.int64], velocities: NDArray[np.int32], limit_
 
     ``start_px`` (N, 2), ``velocities`` int32 (N, T, 2) in 1/65536 px; returns int32 (N, T, 2) in 1/65536 px.
     """
-    n, num_frames, _ = velocities.shape
-    limit = limit_px << SUBPIXEL_BITS
-    positions = np.empty((n, num_frames, 2), dtype=np.int32)
-    position = (start_px << SUBPIXEL_BITS).astype(np.int32)
-    sign = np.ones((n, 2), dtype=np.int32)
-    for t in range(num_frames):
-        positions[:, t] = position
-        step = velocities[:, t] * sign
-        following = position + step
-        leaves = (following < 0) | (following > limit)
-        if leaves.any():
-            sign = np.where(leaves, -sign, sign)
-            following = np.where(leaves, position - step, following)
-        position = following
+    positions = np.empty(velocities.shape, dtype=np.int32)
+    _integrate(start_px, velocities, limit_px << SUBPIXEL_BITS, positions)
     return positions
+
+
+@kernel
+def _integrate(start_px, velocities, limit, positions):  # type: ignore[no-untyped-def]
+    n, num_frames, axes = velocities.shape
+    for clip in range(n):
+        for axis in range(axes):
+            position = start_px[clip, axis] << SUBPIXEL_BITS
+            sign = 1
+            for t in range(num_frames):
+                positions[clip, t, axis] = position
+                step = sign * velocities[clip, t, axis]
+                if not 0 <= position + step <= limit:
+                    sign, step = -sign, -step
+                position += step

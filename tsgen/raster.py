@@ -10,23 +10,16 @@ drawing overlaps compression and writing; everything in them is integer arithmet
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tsgen import perlin
 from tsgen.domains import Domain
 from tsgen.perlin import GAIN_BITS, NOISE_BITS
-from tsgen.philox import MULTIPLIER_0, MULTIPLIER_1, ROUNDS, STREAM_NOISE, WEYL_0, WEYL_1
+from tsgen.philox import STREAM_NOISE, kernel, philox_block
 from tsgen.sampling import ClipSpecs
 
 UInt8Array = NDArray[np.uint8]
-
-_M0, _M1, _W0, _W1 = (np.uint32(c) for c in (MULTIPLIER_0, MULTIPLIER_1, WEYL_0, WEYL_1))
-_STREAM_NOISE = np.uint32(STREAM_NOISE)
-_SHIFT_32 = np.uint64(32)
 
 
 class Rasterizer:
@@ -67,11 +60,7 @@ class Rasterizer:
         _add_entities(specs.corner_px, specs.visible, specs.digit_index, self._bitmaps, out)
 
 
-def _kernel(function: Any) -> Any:
-    return njit(nogil=True, cache=True, boundscheck=False)(function)
-
-
-@_kernel
+@kernel
 def _add_entities(corner_px, visible, digit_index, bitmaps, out):  # type: ignore[no-untyped-def]
     """Add each clip's bitmap to its frames, saturating. Dots have one bitmap, and digit_index -1 means that one."""
     width = bitmaps.shape[1]
@@ -87,25 +76,7 @@ def _add_entities(corner_px, visible, digit_index, bitmaps, out):  # type: ignor
                     out[n, t, y0 + y, x0 + x] = min(total, 255)
 
 
-@_kernel
-def _philox_block(index, block, key, words):  # type: ignore[no-untyped-def]
-    """The rounds of :func:`tsgen.philox.philox_rounds` for one counter of the noise stream."""
-    c0, c1 = np.uint32(index & 0xFFFFFFFF), np.uint32(index >> 32)
-    c2, c3 = _STREAM_NOISE, np.uint32(block)
-    k0, k1 = key[0], key[1]
-    for _ in range(ROUNDS):
-        product_0 = np.uint64(c0) * np.uint64(_M0)
-        product_1 = np.uint64(c2) * np.uint64(_M1)
-        c0 = np.uint32(product_1 >> _SHIFT_32) ^ c1 ^ k0
-        c2 = np.uint32(product_0 >> _SHIFT_32) ^ c3 ^ k1
-        c1 = np.uint32(product_1)
-        c3 = np.uint32(product_0)
-        k0 = np.uint32(k0 + _W0)
-        k1 = np.uint32(k1 + _W1)
-    words[0], words[1], words[2], words[3] = c0, c1, c2, c3
-
-
-@_kernel
+@kernel
 def _noise_frame(gradients, cell, weights, gain, along, frame):  # type: ignore[no-untyped-def]
     """One frame of noise from lattice gradients (cells + 1, cells + 1, 2); ``along`` is scratch (cells + 1, 2, W).
 
@@ -141,7 +112,7 @@ def _noise_frame(gradients, cell, weights, gain, along, frame):  # type: ignore[
             line[x] = np.uint8(min(max(level, np.int32(0)), np.int32(255)))
 
 
-@_kernel
+@kernel
 def _fill_noise(index, sigma, sigma_low, key, drift, flicker, gain, directions, cells, weights, out):  # type: ignore[no-untyped-def]
     most = cells[-1, -1] + 2
     along = np.empty((most, 2, out.shape[3]), dtype=np.int32)
@@ -155,7 +126,7 @@ def _fill_noise(index, sigma, sigma_low, key, drift, flicker, gain, directions, 
         for t in range(out.shape[1] if flicker else 1):
             for point in range(points * points):
                 if point % 16 == 0:
-                    _philox_block(index[n], t * blocks_per_frame + point // 16, key, words)
+                    philox_block(index[n], STREAM_NOISE, t * blocks_per_frame + point // 16, key, words)
                 byte = (words[(point % 16) // 4] >> np.uint32(8 * (point % 4))) & np.uint32(0xFF)
                 lattice[2 * point] = directions[byte, 0]
                 lattice[2 * point + 1] = directions[byte, 1]
@@ -168,7 +139,7 @@ def _fill_noise(index, sigma, sigma_low, key, drift, flicker, gain, directions, 
                 _shift(out[n, 0], t * drift[n, 0], t * drift[n, 1], out[n, t])
 
 
-@_kernel
+@kernel
 def _shift(source, dx, dy, target):  # type: ignore[no-untyped-def]
     """Move an image by whole pixels, cyclically."""
     height, width = source.shape

@@ -89,7 +89,8 @@ def make_recipe(
 ) -> tuple[Recipe, DigitSet | None]:
     """The recipe for a request, and the digit bitmaps it needs (None for domains without digits).
 
-    ``domain`` a name in ``DOMAINS``, a TOML file or a record; ``digits`` a source as in :func:`tsgen.digits.load_digits`.
+    ``domain`` a name in ``DOMAINS``, a TOML file or a record; ``digits`` a source as in
+    :func:`tsgen.digits.load_digits`.
     """
     record = resolve_domain(domain) if isinstance(domain, str) else domain
     recipe = Recipe(record, n, seed, split)  # refuses bad numbers before digits are fetched

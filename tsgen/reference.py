@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tsgen import perlin
 from tsgen.domains import Domain
-from tsgen.philox import STREAM_NOISE, philox
+from tsgen.philox import STREAM_NOISE, philox_rounds
 from tsgen.sampling import ClipSpecs
 from tsgen.vocabulary import CLASS_NAMES
 
@@ -101,7 +101,9 @@ def noise_image(specs: ClipSpecs, row: int, t: int, domain: Domain, key: tuple[i
     points = (sigma + 1) ** 2
     draws: list[int] = []
     for block in range(-(-points // 16)):
-        words = philox(np.array([index]), STREAM_NOISE, noise_frame * blocks_per_frame + block, key)[0]
+        counter = (index & 0xFFFFFFFF, index >> 32, STREAM_NOISE, noise_frame * blocks_per_frame + block)
+        c0, c1, c2, c3 = (np.array(word, dtype=np.uint64) for word in counter)
+        words = philox_rounds(c0, c1, c2, c3, key)
         draws.extend(int(word) >> (8 * byte) & 0xFF for word in words for byte in range(4))
     gradients = perlin.gradient_table()[draws[:points]].reshape(sigma + 1, sigma + 1, 2)
     if domain.background == "drift":

@@ -12,7 +12,7 @@ from tsgen import strict
 from tsgen.common.errors import UsageError
 from tsgen.domains import Domain
 from tsgen.motion import SUBPIXEL_BITS, integrate, start_limits, to_subpixels
-from tsgen.philox import STREAM_CLASS_ORDER, STREAM_CLIP, derive_key, philox, scale_to_range
+from tsgen.philox import STREAM_CLASS_ORDER, STREAM_CLIP, derive_key, random_words, scale_to_range
 from tsgen.trajectories import HEADING_STEPS, TRAJECTORIES, Trajectory
 from tsgen.vocabulary import CLASS_NAMES
 
@@ -86,7 +86,7 @@ def sample_clips(domain: Domain, split: str, seed: int, index: NDArray[np.int64]
     key = stream_key(domain, split, seed)
     profile = domain.motion_profile
     draw_id = index // profile.clips_per_draw
-    words = np.concatenate([philox(draw_id, STREAM_CLIP, block, key) for block in range(WORD_BLOCKS)], axis=1)
+    words = random_words(draw_id, STREAM_CLIP, 0, WORD_BLOCKS, key)
     n, num_classes = len(index), len(profile.class_names)
     drift = np.zeros((n, 2), dtype=np.int64)
     if domain.background == "drift":
@@ -125,7 +125,7 @@ def class_of(index: NDArray[np.int64], key: tuple[int, int], num_classes: int = 
     """
     run, place = np.divmod(index, num_classes)
     runs, which = np.unique(run, return_inverse=True)
-    words = np.concatenate([philox(runs, STREAM_CLASS_ORDER, block, key) for block in range(2)], axis=1)
+    words = random_words(runs, STREAM_CLASS_ORDER, 0, 2, key)
     order = np.tile(np.arange(num_classes), (len(runs), 1))
     rows = np.arange(len(runs))
     for last in range(num_classes - 1, 0, -1):  # Fisher-Yates

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from tsgen.common.errors import UsageError
 from tsgen.motion import SUBPIXEL_BITS
-from tsgen.philox import STREAM_CLIP, philox, scale_to_range
+from tsgen.philox import STREAM_CLIP, random_words, scale_to_range
 from tsgen.vocabulary import SPLITS
 
 Int64Array = NDArray[np.int64]
@@ -113,9 +113,7 @@ def draw_paths(
     pending = np.arange(n)
     for attempt in range(MAX_ATTEMPTS):
         ids = draw_id[pending]
-        words = np.concatenate(
-            [philox(ids, STREAM_CLIP, FIRST_BLOCK + 2 * attempt + block, key) for block in (0, 1)], axis=1
-        )
+        words = random_words(ids, STREAM_CLIP, FIRST_BLOCK + 2 * attempt, 2, key)
         angle[pending] = scale_to_range(words[:, 0], ANGLE_STEPS)
         mirror[pending] = 1 - 2 * scale_to_range(words[:, 1], 2)
         corner[pending] = _place(paths[pending], angle[pending], mirror[pending], words[:, 2:5], size_px, width_px)

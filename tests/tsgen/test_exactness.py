@@ -42,7 +42,8 @@ def test_the_instruction_set_changes_nothing(tmp_path):
         "NUMBA_CPU_FEATURES": "",
         "NUMBA_CACHE_DIR": str(tmp_path),
     }
-    code = "import sys, json; sys.path.insert(0, sys.argv[1]); import content_hashes as c; print(json.dumps(c.all_hashes()))"
+    code = "import json, sys; sys.path.insert(0, sys.argv[1]); import content_hashes; "
+    code += "print(json.dumps(content_hashes.all_hashes()))"
     output = subprocess.check_output([sys.executable, "-c", code, str(ORACLES)], env=environment, text=True)
     assert differences(json.loads(output)) == []
 
@@ -103,7 +104,7 @@ def test_an_impossible_recipe_is_a_data_error(made, change):
 def test_other_digits_are_refused_by_name(tmp_path, mnist_dir):
     tsgen.make("mnist", 5, tmp_path / "a.h5", split="test", digits=str(mnist_dir))
     assert verify_file(tmp_path / "a.h5", str(mnist_dir)).is_identical
-    with pytest.raises(DataError, match="'mnist'.*'embedded-uci-8x8'"):
+    with pytest.raises(DataError, match=r"'mnist'.*'embedded-uci-8x8'"):
         verify_file(tmp_path / "a.h5", "embedded")
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tsgen.philox import derive_key, philox, philox_rounds, scale_to_range
-from tsgen.raster import _philox_block
+from tsgen.philox import derive_key, philox_block, philox_rounds, random_words, scale_to_range
 
 ONES = 0xFFFFFFFF
 KNOWN_ANSWERS = [
@@ -26,13 +25,21 @@ def test_known_answers(counter, key, answer):
     assert tuple(words[0]) == answer
 
 
-@pytest.mark.parametrize("index", [0, 1, 2**32 - 1, 2**32, 2**40 + 17])
-@pytest.mark.parametrize("block", [0, 151, 20 * 76])
-def test_compiled_rounds_equal_numpy(index, block):
-    key = derive_key("a", "stream")
+@pytest.mark.parametrize(("counter", "key", "answer"), KNOWN_ANSWERS)
+def test_known_answers_of_the_compiled_rounds(counter, key, answer):
     words = np.empty(4, dtype=np.uint32)
-    _philox_block(np.int64(index), np.int64(block), np.array(key, dtype=np.uint32), words)
-    np.testing.assert_array_equal(words, philox(np.array([index]), 2, block, key)[0])
+    index = np.uint64(counter[0] | counter[1] << 32).view(np.int64)
+    philox_block(index, counter[2], counter[3], np.array(key, dtype=np.uint32), words)
+    assert tuple(words) == answer
+
+
+@pytest.mark.parametrize("index", [0, 1, 2**32 - 1, 2**32, 2**40 + 17])
+def test_blocks_of_words_equal_numpy(index):
+    key = derive_key("a", "stream")
+    words = random_words(np.array([5, index]), 2, 151, 3, key)[1]
+    counters = [np.array([word] * 3, dtype=np.uint64) for word in (index & ONES, index >> 32, 2)]
+    expected = philox_rounds(*counters, np.arange(151, 154, dtype=np.uint64), key)
+    np.testing.assert_array_equal(words, expected.ravel())
 
 
 def test_keys_tell_streams_apart():
@@ -43,7 +50,7 @@ def test_keys_tell_streams_apart():
 
 
 def test_scale_to_range_covers_its_range_evenly():
-    words = philox(np.arange(40_000), 0, 0, derive_key("even")).ravel()
+    words = random_words(np.arange(40_000), 0, 0, 1, derive_key("even")).ravel()
     counts = np.bincount(scale_to_range(words, 7), minlength=7)
     assert len(counts) == 7
     chi_square = ((counts - len(words) / 7) ** 2 / (len(words) / 7)).sum()
