@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tsgen.domains import DOMAINS, Domain
     from tsgen.generate import make
     from tsgen.recipe import Recipe
+    from tsgen.torch_data import StreamingTemporalShapes, TemporalShapes
 
 _WHERE = {
     "ClipSet": "tsgen.clipfile",
@@ -24,8 +25,20 @@ _WHERE = {
     "Domain": "tsgen.domains",
     "make": "tsgen.generate",
     "Recipe": "tsgen.recipe",
+    "StreamingTemporalShapes": "tsgen.torch_data",
+    "TemporalShapes": "tsgen.torch_data",
 }
-__all__ = ["DOMAINS", "ClipSet", "Domain", "Recipe", "__version__", "make", "open_clips"]
+__all__ = [
+    "DOMAINS",
+    "ClipSet",
+    "Domain",
+    "Recipe",
+    "StreamingTemporalShapes",
+    "TemporalShapes",
+    "__version__",
+    "make",
+    "open_clips",
+]
 
 
 def __getattr__(name: str) -> Any:

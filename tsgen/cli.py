@@ -11,8 +11,11 @@ from tsgen.common.cli import LazyGroup, run_command
 
 COMMANDS = {
     "make": ("tsgen.commands:make", "Write a clip file of a domain."),
+    "verify": ("tsgen.commands:verify", "Make a file again from its recipe and compare every value."),
     "info": ("tsgen.commands:info", "Tell what a clip file holds."),
-    "show": ("tsgen.commands:show", "Draw clips of a file as a picture."),
+    "show": ("tsgen.show_commands:show", "Draw clips of a file as a picture."),
+    "import": ("tsgen.interop_commands:import_", "Read published frames (JPEG and labels.csv) into a clip file."),
+    "export": ("tsgen.interop_commands:export", "Write clips as Parquet, WebDataset, video or frames."),
 }
 
 

@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -281,10 +281,10 @@ class ClipSet:
             raise DataError(f"{self.path}: a clip_id occurs twice.")
         return clip_id
 
-    def column(self, name: str) -> NDArray[Any]:
-        """All rows of a dataset beside the clips, see ``COLUMNS``."""
+    def column(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Rows start..stop-1 (all of them by default) of a dataset beside the clips, see ``COLUMNS``."""
         with reading(self.path):
-            return np.asarray(self._file[name][...])
+            return np.asarray(self._file[name][start:stop])
 
     def clips(self, start: int = 0, stop: int | None = None, threads: int | None = None) -> NDArray[np.uint8]:
         """Clips start..stop-1 (all of them by default), decoded in parallel. uint8 (N, T, H, W)."""
@@ -297,7 +297,21 @@ class ClipSet:
         threads = threads or os.cpu_count() or 1
         step = max(1, min(64, -(-len(out) // threads)))
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda at: self._decode(start, out, at, step), range(0, len(out), step)))
+            list(
+                pool.map(
+                    lambda at: self._decode(range(start + at, stop), out[at : at + step]), range(0, len(out), step)
+                )
+            )
+        return out
+
+    def rows(self, index: Sequence[int]) -> NDArray[np.uint8]:
+        """The clips at ``index`` (M rows, any order), decoded by this thread alone. uint8 (M, T, H, W)."""
+        out = np.empty((len(index), *self.clip_shape), dtype=np.uint8)
+        if self._is_one_deflated_clip_a_chunk():
+            self._decode(index, out)
+        else:
+            for place, row in enumerate(index):
+                out[place] = self.clips(row, row + 1)[0]
         return out
 
     def blocks(self, size: int = 256) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -356,21 +370,22 @@ class ClipSet:
         one_filter = clips.id.get_create_plist().get_nfilters() == 1
         return bool(clips.chunks == (1, *self.clip_shape) and clips.compression == "gzip" and one_filter)
 
-    def _decode(self, first: int, out: NDArray[np.uint8], at: int, count: int) -> None:
+    def _decode(self, rows: Sequence[int], out: NDArray[np.uint8]) -> None:
+        """Fill ``out`` uint8 (M, T, H, W) with the clips at the first M of ``rows``."""
         dataset = self._file[CLIPS].id
-        clip_bytes = out[0].nbytes
-        for row in range(at, min(at + count, len(out))):
+        clip_bytes = int(np.prod(out.shape[1:]))
+        for place, row in enumerate(rows[: len(out)]):
             with reading(self.path):
-                filter_mask, chunk = dataset.read_direct_chunk((first + row, 0, 0, 0))
+                filter_mask, chunk = dataset.read_direct_chunk((row, 0, 0, 0))
             try:
                 decoder = isal_zlib.decompressobj()
                 raw = chunk if filter_mask else decoder.decompress(chunk, clip_bytes)
                 whole = filter_mask or decoder.eof
             except isal_zlib.IsalError as problem:  # type: ignore[misc]  # its stub has no base class
-                raise DataError(f"{self.path}: clip {first + row} is damaged: {problem}") from problem
+                raise DataError(f"{self.path}: clip {row} is damaged: {problem}") from problem
             if len(raw) != clip_bytes or not whole:
-                raise DataError(f"{self.path}: clip {first + row} does not decode to {clip_bytes} bytes.")
-            out[row] = np.frombuffer(raw, dtype=np.uint8).reshape(self.clip_shape)
+                raise DataError(f"{self.path}: clip {row} does not decode to {clip_bytes} bytes.")
+            out[place] = np.frombuffer(raw, dtype=np.uint8).reshape(out.shape[1:])
 
 
 def open_clips(path: Path | str) -> ClipSet:

@@ -34,7 +34,7 @@ def test_make_info_show(run_cli, tmp_path):
     made = run_cli("tsgen", "make", "--domain", "5dot", "--n", 50, "--out", "ts.h5", "--seed", 0)
     assert made.returncode == 0, made.stderr
     assert made.stderr == "", "no progress bar when not a terminal"
-    assert "wrote ts.h5: 50 clips of 5dot (train, seed 0)" in made.stdout
+    assert "wrote ts.h5: 50 clips of 5dot (paper, train, seed 0)" in made.stdout
     told = json.loads(run_cli("tsgen", "info", "ts.h5", "--json").stdout)
     assert told["clips"] == 50
     assert told["classes"] == {"circle": 10, "spiral": 10, "line": 10, "rectangle": 10, "arc": 10}
@@ -82,7 +82,7 @@ BAD = [
     ((*MAKE, "--n", "5", "--split", "tset"), 2, "unknown split 'tset'. Did you mean 'test'?"),
     ((*MAKE, "--n", "5", "--seed", "-1"), 2, "seed -1 is not possible"),
     ((*MAKE, "--n", "5", "--threads", "0"), 2, "threads 0 is not possible"),
-    ((*MAKE, "--n", "5", "--sigma", "1", "3"), 2, "--sigma needs a noise background"),
+    ((*MAKE, "--n", "5", "--sigma", "1", "3"), 2, "--sigma: 2dot has no noise; add --background flicker"),
     ((*MAKE, "--n", "5", "--size", "20"), 2, "px are needed"),
     (("make", "--domain", "2dot", "--n", "5", "--out", "no/such/folder/x.h5"), 2, "does not exist"),
     (("make", "--domain", "2dot", "--n", "5", "--out", "."), 2, "is a directory"),

@@ -29,6 +29,27 @@ def atomic_path(final: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(final: Path) -> Iterator[Path]:
+    """An empty folder beside ``final``; renamed to it when the block succeeds, removed when not.
+
+    A folder ``final`` that exists is replaced: ask before.
+    """
+    _remove_partials_of_dead_processes(final)
+    partial = final.with_name(f".{final.name}.partial-{os.getpid()}")
+    former = final.with_name(f".{final.name}.partial-former-{os.getpid()}")
+    partial.mkdir()
+    try:
+        yield partial
+        if final.exists():
+            final.rename(former)
+        partial.rename(final)
+        _fsync_directory(final.parent)
+    finally:
+        for leftover in (partial, former):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
 def write_text_atomic(final: Path, text: str) -> None:
     with atomic_path(final) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -70,7 +91,7 @@ def _remove_partials_of_dead_processes(final: Path) -> None:
     for stale in final.parent.glob(f".{final.name}.partial-*"):
         pid = stale.name.rpartition("-")[2]
         if pid.isdigit() and not _is_alive(int(pid)):
-            stale.unlink(missing_ok=True)
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:
