@@ -23,14 +23,14 @@ OPEN_TO_BENCHMARK = {
 
 # Inside tsgen: a module imports only from lower layers.
 LAYERS = [
-    {"vocabulary", "common", "philox", "profiles"},
+    {"vocabulary", "common", "philox", "profiles", "published", "framesource", "export_forms", "canvas"},
     {"trajectories", "motion", "domains", "entities", "idx", "domainfile", "strict"},
     {"perlin", "mnist_cache", "digits"},
     {"recipe", "sampling"},
     {"raster", "reference", "clipfile"},
-    {"generate"},
-    {"audit", "preview", "verify"},
-    {"commands"},
+    {"generate", "importer", "exporter"},
+    {"audit", "preview", "verify", "torch_data"},
+    {"commands", "show_commands", "interop_commands", "audit_commands"},
     {"cli"},
 ]
 

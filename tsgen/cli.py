@@ -13,6 +13,8 @@ COMMANDS = {
     "make": ("tsgen.commands:make", "Write a clip file of a domain."),
     "verify": ("tsgen.commands:verify", "Make a file again from its recipe and compare every value."),
     "info": ("tsgen.commands:info", "Tell what a clip file holds."),
+    "audit": ("tsgen.audit_commands:audit", "Measure the shortcuts a file leaves open."),
+    "states": ("tsgen.audit_commands:states", "Count the different clips each class can show."),
     "show": ("tsgen.show_commands:show", "Draw clips of a file as a picture."),
     "import": ("tsgen.interop_commands:import_", "Read published frames (JPEG and labels.csv) into a clip file."),
     "export": ("tsgen.interop_commands:export", "Write clips as Parquet, WebDataset, video or frames."),

@@ -1,0 +1,117 @@
+"""What determines the numbers of a run, as one frozen record. Where it runs and where files lie is not in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.models import check_hidden, get_model_family
+from tsgen.common.errors import DataError, UsageError, unknown_name
+
+TARGETS: dict[str, tuple[str, ...]] = {
+    "2dot": ("5dot", "mnist", "mnist-bg"),
+    "mnist-bg": ("mnist", "5dot", "2dot"),
+}
+"""Source domain -> target domains, as in section 4.1 of the paper."""
+
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The defaults are the paper's protocol: SGD at a constant rate, early stopping on source-validation accuracy."""
+
+    model: str = "3dcnn"
+    hidden: int = 8
+    source: str = "2dot"
+    preset: str = "paper"
+    seeds: tuple[int, ...] = (42, 61, 47, 53, 57)
+    data_seed: int = 0
+    n_train: int = 4000
+    n_val: int = 1000
+    n_target: int = 500
+    max_epochs: int = 100
+    patience: int = 10
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 1e-5
+
+    def __post_init__(self) -> None:
+        get_model_family(self.model)
+        check_hidden(self.hidden)
+        if self.source not in TARGETS:
+            raise unknown_name("source", self.source, TARGETS)
+        if not self.seeds:
+            raise UsageError("no seeds given; give at least one, like --seeds 42.")
+        for seed in (*self.seeds, self.data_seed):
+            if not 0 <= seed <= MAX_SEED:
+                raise UsageError(f"seed {seed} is not possible; allowed: 0..2**63-1.")
+        repeated = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
+        if repeated:
+            raise UsageError(f"seeds given twice: {', '.join(map(str, repeated))}; each run needs its own.")
+        for name in ("n_train", "n_val", "n_target", "max_epochs", "patience", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} {getattr(self, name)} is not possible; allowed: 1 or more.")
+        if self.n_train < self.batch_size:
+            raise UsageError(
+                f"n_train {self.n_train} is less than one batch of {self.batch_size}; "
+                "the last incomplete batch is dropped, so nothing would be left to train on."
+            )
+        for name in ("learning_rate", "momentum", "weight_decay"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise UsageError(f"{name} {getattr(self, name)} is not possible; allowed: 0 or more.")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return TARGETS[self.source]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "seeds": list(self.seeds)}
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> RunConfig:
+        """The record stored as JSON; DataError, naming ``where``, when it is damaged or of another version."""
+        known = {field.name: type(field.default) for field in dataclasses.fields(cls)}
+        if not isinstance(value, dict) or set(value) != set(known):
+            raise DataError(f"{where} does not hold the fields of a run: {', '.join(known)}.")
+        for name, kind in known.items():
+            if type(value[name]) is not (list if kind is tuple else kind):
+                raise DataError(f"{where}: {name} is {value[name]!r}, which is no {kind.__name__}.")
+        if any(type(seed) is not int for seed in value["seeds"]):
+            raise DataError(f"{where}: seeds {value['seeds']!r} are not whole numbers.")
+        try:
+            return cls(**{**value, "seeds": tuple(value["seeds"])})
+        except UsageError as problem:
+            raise DataError(f"{where}: {problem}") from problem
+
+    def differences(self, other: RunConfig) -> list[str]:
+        """One line a field that differs: ``name: self -> other``."""
+        mine, theirs = self.to_json(), other.to_json()
+        return [f"{name}: {mine[name]} -> {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+
+
+QUICK_EPOCHS = 6
+
+PRESETS: dict[str, RunConfig] = {
+    "paper": RunConfig(),
+    "quick": RunConfig(preset="quick", seeds=(42,), max_epochs=QUICK_EPOCHS),
+}
+
+
+def make_config(preset: str, **overrides: Any) -> RunConfig:
+    """The preset with every override that is not None."""
+    if preset not in PRESETS:
+        raise unknown_name("preset", preset, PRESETS)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return dataclasses.replace(PRESETS[preset], **given)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """``"42,61"`` -> (42, 61)."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"seeds {text!r} are not whole numbers separated by commas, like 42,61.") from None

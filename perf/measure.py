@@ -1,0 +1,64 @@
+"""What every script here shares: interleaved timing, the facts of the machine, results written as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def interleaved(contenders: dict[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
+    """Items per second of each contender, one figure a round; all take turns, so that a busy machine hits all alike.
+
+    A contender does its work and returns how many items that were. One unmeasured round warms caches and compilers.
+    """
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for round_number in range(rounds + 1):
+        for name, work in contenders.items():
+            begun = time.perf_counter()
+            items = work()
+            rate = items / (time.perf_counter() - begun)
+            if round_number:
+                rates[name].append(rate)
+            print(f"  round {round_number} {name}: {rate:,.0f} /s", file=sys.stderr)
+    return rates
+
+
+def ratios(rates: dict[str, list[float]], subject: str) -> dict[str, dict[str, float]]:
+    """Of each contender: median rate, and the median over rounds of subject rate / its rate."""
+    return {
+        name: {
+            "per_second": statistics.median(values),
+            "subject_is_faster_by": statistics.median(s / v for s, v in zip(rates[subject], values, strict=True)),
+        }
+        for name, values in rates.items()
+    }
+
+
+def machine(*packages: str) -> dict[str, Any]:
+    cpu = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        cpu = next((line.partition(":")[2].strip() for line in cpuinfo.open() if line.startswith("model name")), cpu)
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def write(name: str, result: dict[str, Any]) -> Path:
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    return path
