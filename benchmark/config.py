@@ -93,11 +93,10 @@ class RunConfig:
         return [f"{name}: {mine[name]} -> {theirs[name]}" for name in mine if mine[name] != theirs[name]]
 
 
-QUICK_EPOCHS = 6
-
 PRESETS: dict[str, RunConfig] = {
     "paper": RunConfig(),
-    "quick": RunConfig(preset="quick", seeds=(42,), max_epochs=QUICK_EPOCHS),
+    # A first look in minutes: a higher learning rate gets in four epochs where the paper's gets in ten.
+    "quick": RunConfig(preset="quick", seeds=(42,), max_epochs=4, learning_rate=3e-3),
 }
 
 

@@ -15,6 +15,7 @@ SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglo
 OPEN_TO_BENCHMARK = {
     "tsgen",
     "tsgen.clipfile",
+    "tsgen.clipset",
     "tsgen.vocabulary",
     "tsgen.domains",
     "tsgen.recipe",
@@ -27,7 +28,7 @@ LAYERS = [
     {"trajectories", "motion", "domains", "entities", "idx", "domainfile", "strict"},
     {"perlin", "mnist_cache", "digits"},
     {"recipe", "sampling"},
-    {"raster", "reference", "clipfile"},
+    {"raster", "reference", "clipfile", "clipset"},
     {"generate", "importer", "exporter"},
     {"audit", "preview", "verify", "torch_data"},
     {"commands", "show_commands", "interop_commands", "audit_commands"},

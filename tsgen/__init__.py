@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 from tsgen.common import VERSION as __version__  # noqa: N811
 
 if TYPE_CHECKING:
-    from tsgen.clipfile import ClipSet, open_clips
+    from tsgen.clipset import ClipSet, open_clips
     from tsgen.domains import DOMAINS, Domain
     from tsgen.generate import make
     from tsgen.recipe import Recipe
     from tsgen.torch_data import StreamingTemporalShapes, TemporalShapes
 
 _WHERE = {
-    "ClipSet": "tsgen.clipfile",
-    "open_clips": "tsgen.clipfile",
+    "ClipSet": "tsgen.clipset",
+    "open_clips": "tsgen.clipset",
     "DOMAINS": "tsgen.domains",
     "Domain": "tsgen.domains",
     "make": "tsgen.generate",

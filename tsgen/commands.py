@@ -74,7 +74,7 @@ def make(
 
     recipe = make_file(record, n, out, seed=seed, split=split, digits=digits, force=force, threads=threads)
     seconds = time.perf_counter() - begun
-    from tsgen.clipfile import open_clips
+    from tsgen.clipset import open_clips
 
     with open_clips(out) as clip_set:
         content_hash = clip_set.content_hash
@@ -98,7 +98,7 @@ def info(file: Path, as_json: bool) -> None:
     import numpy as np
 
     from tsgen.audit import count_repeated_clips
-    from tsgen.clipfile import open_clips
+    from tsgen.clipset import open_clips
 
     with open_clips(file) as clip_set:
         clip_set.check_content()

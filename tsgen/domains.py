@@ -24,8 +24,8 @@ class Domain:
     clip and moving on by a pixel a frame in one of eight directions ("drift"). ``sigma_low``..``sigma_high`` its grain:
     lattice cells across the frame, drawn once a clip, both ends included. ``intensity`` scales noise in [-1, 1] to grey
     level 255 * intensity * noise, the negative half black. ``spiral_reach`` radians a spiral turns, and its clearance
-    in px. ``speed_factor`` scales all speeds. ``stream`` names the stream of random choices: domains of one profile that
-    share it show the same motion, clip by clip.
+    in px. ``speed_factor`` scales all speeds. ``stream`` names the stream of random choices: domains of one profile
+    that share it show the same motion, clip by clip.
     """
 
     name: str

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 import tsgen
-from tsgen.clipfile import COLUMNS, ClipSet, open_clips
+from tsgen.clipfile import COLUMNS
+from tsgen.clipset import ClipSet, open_clips
 from tsgen.common.errors import DataError, UsageError, unknown_name
 from tsgen.common.files import atomic_folder
 from tsgen.export_forms import (

@@ -29,7 +29,7 @@ from tsgen.canvas import (
     text_width,
     time_colour,
 )
-from tsgen.clipfile import ClipSet
+from tsgen.clipset import ClipSet
 from tsgen.common.errors import DataError, UsageError, unknown_name
 
 STRIP_COLUMNS = 10

@@ -58,7 +58,7 @@ def show(
     tsgen show ts.h5 --kind path --out paths.png
     tsgen show 2dot.h5 5dot.h5 mnist.h5 mnist-bg.h5 --class circle --out domains.png
     """
-    from tsgen.clipfile import open_clips
+    from tsgen.clipset import open_clips
     from tsgen.common.files import check_output_file
     from tsgen.preview import KINDS, choose_shots, kind_for, with_look
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsgen.clipfile import COLUMNS, ClipSet, open_clips
+from tsgen.clipfile import COLUMNS
+from tsgen.clipset import ClipSet, open_clips
 from tsgen.common.errors import UsageError, unknown_name
 from tsgen.digits import DigitSet
 from tsgen.domains import DOMAINS, Domain

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tsgen.clipfile import CLIPS, COLUMNS, ContentHash, FileFacts, open_clips
+from tsgen.clipfile import CLIPS, COLUMNS, ContentHash, FileFacts
+from tsgen.clipset import open_clips
 from tsgen.common.errors import DataError
 from tsgen.digits import DigitSet, load_digits
 from tsgen.generate import Generator

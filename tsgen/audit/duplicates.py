@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsgen.audit.view import View
-from tsgen.clipfile import ClipSet, ContentHash
+from tsgen.clipfile import ContentHash
+from tsgen.clipset import ClipSet
 
 
 def count_repeated_clips(clip_set: ClipSet) -> int:

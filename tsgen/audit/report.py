@@ -15,7 +15,7 @@ from tsgen.audit.duplicates import Overlap, conflicting, overlap, repeats
 from tsgen.audit.marginals import Marginal, measure_marginals
 from tsgen.audit.reach import Reach, measure_reach, require_sklearn
 from tsgen.audit.view import View, read_view
-from tsgen.clipfile import ClipSet, open_clips
+from tsgen.clipset import ClipSet, open_clips
 from tsgen.common.errors import UsageError
 
 MAX_FITTED_CLIPS = 5000

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsgen.clipfile import ClipSet, ContentHash
+from tsgen.clipfile import ContentHash
+from tsgen.clipset import ClipSet
 from tsgen.common.errors import DataError
 
 GRID = 16  # cells across a pooled projection
