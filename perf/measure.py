@@ -57,6 +57,19 @@ def machine(*packages: str) -> dict[str, Any]:
     }
 
 
+def render(result: dict[str, Any]) -> str:
+    """The Markdown table of a results file; docs/performance.md holds what this returns, and a test compares them."""
+    lines = []
+    for domain, rows in result["domains"].items():
+        lines += [f"| {domain}, n = {result['n'][domain]:,} | clips/s | the command is faster by |", "|---|---:|---:|"]
+        for name, row in rows.items():
+            lines.append(f"| {name} | {row['per_second']:,.0f} | {row['subject_is_faster_by']:.2f}x |")
+        lines.append("")
+    facts = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
+    lines.append(f"`{result['command']}`; median of {result['rounds']} interleaved rounds; {facts}.")
+    return "\n".join(lines)
+
+
 def write(name: str, result: dict[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"

@@ -19,7 +19,7 @@ sys.path.append(sys.path.pop(0))  # this file has the name of the package: let t
 
 import h5py
 import numpy as np
-from measure import interleaved, machine, ratios, write
+from measure import interleaved, machine, ratios, render, write
 
 import tsgen
 from tsgen.generate import Generator, make
@@ -96,6 +96,7 @@ def main() -> None:
     options = parser.parse_args()
     result = {
         "command": " ".join(["python perf/tsgen.py", *sys.argv[1:]]),
+        "rounds": options.rounds,
         "machine": machine("numpy", "numba", "h5py", "isal"),
         "n": {"5dot": options.n_dots, "mnist-bg": options.n_noise},
         "domains": {},
@@ -105,10 +106,7 @@ def main() -> None:
             print(domain, file=sys.stderr)
             rates = interleaved(contenders(domain, n, Path(folder)), options.rounds)
             result["domains"][domain] = ratios(rates, "tsgen make, whole command")
-    for domain, rows in result["domains"].items():
-        print(f"{domain}: clips/s, and how much faster the whole command is")
-        for name, row in rows.items():
-            print(f"  {name:<36}{row['per_second']:>12,.0f}{row['subject_is_faster_by']:>10.2f}x")
+    print(render(result))
     if not options.dry_run:
         print(f"wrote {write('tsgen', result)}")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from content_hashes import MANIFEST, all_hashes, cases
 
 import tsgen
 from tsgen.clipfile import COLUMNS, ContentHash
@@ -19,8 +20,6 @@ from tsgen.common.errors import DataError
 from tsgen.verify import verify_file
 
 ORACLES = Path(__file__).parents[1] / "oracles"
-sys.path.insert(0, str(ORACLES))
-from content_hashes import MANIFEST, all_hashes, cases  # noqa: E402
 
 
 def differences(found: dict[str, str]) -> list[str]:

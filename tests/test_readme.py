@@ -1,0 +1,59 @@
+"""What the README says is true: its commands run, its table is the one its record gives, its links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from benchmark.results import RunDirectory
+from benchmark.table import render
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+DEMO = ROOT / "docs" / "results" / "demo"
+# What a test can afford: the same commands with less to do.
+CHEAPER = {"rac-bench run": "--epochs 1 --n-train 64 --n-val 40 --n-target 40 --digits embedded --threads 1"}
+
+
+def shell_commands(text: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    return [
+        line for block in blocks for line in block.splitlines() if line.startswith(("tsgen ", "rac-bench ", "d48dom "))
+    ]
+
+
+def test_commands_of_the_readme_run_in_order(run_cli):
+    commands = shell_commands(README)
+    assert len(commands) >= 8
+    for command in commands:
+        extra = next((options for start, options in CHEAPER.items() if command.startswith(start)), "")
+        name, *arguments = shlex.split(f"{command} {extra}")
+        result = run_cli(name, *arguments)
+        assert result.returncode == 0, f"{command}\n{result.stderr}"
+
+
+def test_the_demo_table_is_what_the_record_gives():
+    shown = re.search(r"<!-- demo -->\n```\n(.*?)\n```\n<!-- /demo -->", README, flags=re.DOTALL)
+    assert shown, "the README has a demo block"
+    assert shown.group(1) == render(RunDirectory(DEMO).scorecard())
+
+
+def test_the_performance_table_is_what_its_results_file_gives():
+    specification = importlib.util.spec_from_file_location("measure", ROOT / "perf" / "measure.py")
+    measure = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(measure)
+    result = json.loads((ROOT / "perf" / "results" / "tsgen.json").read_text())
+    assert measure.render(result) in (ROOT / "docs" / "performance.md").read_text()
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
