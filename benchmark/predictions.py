@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tsgen.common.errors import DataError
 from tsgen.common.files import atomic_path
-from tsgen.common.h5guard import open_guarded
+from tsgen.common.h5guard import open_guarded, reading
 
 SCHEMA_VERSION = 1
 FORMAT = "rac-bench-predictions"
@@ -85,7 +85,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 def read_predictions(path: Path) -> Predictions:
     """Read and check a file that may come from anywhere."""
-    with open_guarded(path) as file:
+    with open_guarded(path) as file, reading(path):
         attributes = file.attrs
         if attributes.get("format") != FORMAT:
             raise DataError(f"{path} is not a predictions file: its format is {attributes.get('format')!r}.")

@@ -98,7 +98,7 @@ def _train(
             source,
             device,
             state_path=directory.seed_path(seed, "state.safetensors"),
-            on_batch=lambda: _advance(progress, 1),
+            on_batch=lambda: _advance(progress),
             on_epoch=_epoch_writer(metrics_path, progress),
         )
     # Written again here because a kill may have come between the state and the metrics of the last epoch.
@@ -164,5 +164,5 @@ def _write_metrics(path: Path, history: list[Epoch]) -> None:
     write_text_atomic(path, "".join(json.dumps(epoch.to_json()) + "\n" for epoch in history))
 
 
-def _advance(progress: tqdm[None], steps: int) -> None:
-    progress.update(steps)
+def _advance(progress: tqdm[None]) -> None:
+    progress.update()  # without its answer, which fit has no use for

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from tsgen.common.errors import UsageError, unknown_name
-from tsgen.domains import DOMAINS, get_domain
+from tsgen.domainfile import resolve_domain
+from tsgen.domains import DOMAINS
 
 FAIL_ON: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -93,7 +94,7 @@ def states(domain: str, profile: str, sizes: tuple[int, int], as_json: bool) -> 
     from tsgen.audit import count_states
     from tsgen.audit.report import table_text
 
-    record = get_domain(domain, profile)
+    record = resolve_domain(domain, profile)
     classes = count_states(record, *sizes)
     if as_json:
         facts = {"domain": record.name, "profile": profile, "sizes": list(sizes)}

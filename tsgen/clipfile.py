@@ -68,8 +68,18 @@ COLUMNS: dict[str, Column] = {
     "speed": Column(
         "<f4", _scalar, lambda s, d, g: s.speed, "px/frame; the paper's spiral: px/frame per radian turned"
     ),
-    "heading": Column("<f4", _scalar, lambda s, d, g: s.heading_rad, "first heading, rad; NaN: the class has none"),
-    "direction": Column("<i2", _scalar, lambda s, d, g: s.direction, "+1, or -1: reversed; 0: the class has none"),
+    "heading": Column(
+        "<f4",
+        _scalar,
+        lambda s, d, g: s.heading_rad,
+        "drawn angle, rad: of line and arc before reversal; strict, order: turn of the path; NaN: none",
+    ),
+    "direction": Column(
+        "<i2",
+        _scalar,
+        lambda s, d, g: s.direction,
+        "+1, or -1: velocities reversed (strict, order: path mirrored); 0: the class has none",
+    ),
     "rotation": Column("<i2", _scalar, lambda s, d, g: s.rotation, "cyclic shift, frames; -1: the class has none"),
     "sigma": Column("<i2", _scalar, lambda s, d, g: s.sigma, "grain: noise cells across the frame; -1: no noise"),
     "digit_index": Column("<i4", _scalar, lambda s, d, g: s.digit_index, "row of the digit source; -1: no digit"),

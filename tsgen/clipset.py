@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 from tsgen.clipfile import CLIPS, COLUMNS, FORMAT, FORMAT_VERSION, ContentHash
 from tsgen.common.errors import DataError
 from tsgen.common.h5guard import open_guarded, reading
+from tsgen.vocabulary import SPLITS
 
-MAX_CLIP_BYTES = 1 << 30
+MAX_CLIP_BYTES = 1 << 28
+MAX_NAME_CHARS = 100
+BLOCK_BYTES = 64 << 20  # of decoded clips held at a time, however large one is
 
 
 class ClipSet:
@@ -49,6 +52,7 @@ class ClipSet:
         self.seed = int(attributes["seed"])
         self.class_names: tuple[str, ...] = tuple(str(name) for name in attributes["class_names"])
         self.recipe: dict[str, Any] = json.loads(self._text("recipe"))
+        self._check_attributes()
         self._check_datasets()
 
     def __enter__(self) -> Self:
@@ -95,7 +99,8 @@ class ClipSet:
     def clips(self, start: int = 0, stop: int | None = None, threads: int | None = None) -> NDArray[np.uint8]:
         """Clips start..stop-1 (all of them by default), decoded in parallel. uint8 (N, T, H, W)."""
         start, stop, _ = slice(start, stop).indices(len(self))
-        out = np.empty((max(stop - start, 0), *self.clip_shape), dtype=np.uint8)
+        with reading(self.path):
+            out = np.empty((max(stop - start, 0), *self.clip_shape), dtype=np.uint8)
         if not self._is_one_deflated_clip_a_chunk():
             with reading(self.path):
                 self._file[CLIPS].read_direct(out, np.s_[start:stop])
@@ -120,8 +125,9 @@ class ClipSet:
                 out[place] = self.clips(row, row + 1)[0]
         return out
 
-    def blocks(self, size: int = 256) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """All clips in order, a block at a time: (first row, uint8 (<= size, T, H, W))."""
+    def blocks(self, most: int = 256) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """All clips in order, at most ``most`` and 64 MB at a time: (first row, uint8 (M, T, H, W))."""
+        size = max(1, min(most, BLOCK_BYTES // int(np.prod(self.clip_shape))))
         for start in range(0, len(self), size):
             yield start, self.clips(start, start + size)
 
@@ -150,6 +156,20 @@ class ClipSet:
         if not isinstance(value, str):
             raise DataError(f"{self.path}: the attribute {name!r} is missing or not text; the file is incomplete.")
         return value
+
+    def _check_attributes(self) -> None:
+        """They name files that are exported and go to the terminal: one short printable line each."""
+        if self.split not in SPLITS:
+            raise DataError(f"{self.path}: split {self.split[:50]!r} is none of {', '.join(SPLITS)}.")
+        names = {"domain": self.domain, "profile": self.profile, "generator_version": self.generator_version}
+        names |= {f"class name {number}": name for number, name in enumerate(self.class_names)}
+        for what, text in names.items():
+            if not text or len(text) > MAX_NAME_CHARS or not text.isprintable():
+                raise DataError(f"{self.path}: {what} {text[:50]!r} is not a printable name.")
+        if not self.class_names or len(set(self.class_names)) != len(self.class_names):
+            raise DataError(f"{self.path}: class names {self.class_names} are empty or not distinct.")
+        if not isinstance(self.recipe, dict):
+            raise DataError(f"{self.path}: the recipe is no JSON object.")
 
     def _check_datasets(self) -> None:
         missing = [name for name in (CLIPS, *COLUMNS) if not isinstance(self._file.get(name), h5py.Dataset)]

@@ -45,6 +45,8 @@ def _domain_of(path: Path, profile: str | None) -> Domain:
         raise DataError(f"{path} is larger than {MAX_FILE_BYTES} bytes; not a domain file.")
     try:
         dials: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise DataError(f"{path} cannot be read: {problem}") from problem
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise DataError(f"{path} is not valid TOML: {problem}") from problem
     unknown = [key for key in dials if key not in KEYS]

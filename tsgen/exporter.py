@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import tsgen
 from tsgen.clipfile import COLUMNS
 from tsgen.clipset import ClipSet, open_clips
@@ -105,8 +103,7 @@ def file_facts(clip_set: ClipSet) -> dict[str, Any]:
 def _batches(clip_set: ClipSet, form: str, quiet: bool) -> Iterator[Batch]:
     from tqdm import tqdm
 
-    if len(np.unique(clip_set.clip_id)) < len(clip_set):  # files are named after them
-        raise DataError(f"{clip_set.path}: a clip_id occurs twice.")
+    _ = clip_set.labels, clip_set.clip_id  # checked on the way: files and classes are named after them
     with tqdm(total=len(clip_set), desc=form, unit="clip", unit_scale=True, disable=True if quiet else None) as bar:
         for start, clips in clip_set.blocks(BATCH_CLIPS):
             stop = start + len(clips)

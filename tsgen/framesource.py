@@ -25,7 +25,7 @@ from tsgen.common.errors import DataError
 MAX_FILES = 5_000_000
 MAX_DEPTH = 8
 MAX_IMAGE_BYTES = 1 << 20
-MAX_TABLE_BYTES = 256 << 20
+MAX_TABLE_BYTES = 64 << 20
 MAX_TOTAL_BYTES = 1 << 37
 MAX_SIDE_PX = 1024
 CHANNEL_TOLERANCE = 8  # grey levels that the channels of a JPEG may differ by chroma rounding and still be grey

@@ -29,7 +29,7 @@ from tsgen.recipe import Recipe, make_recipe
 from tsgen.sampling import check_domain_fits, sample_clips, stream_key
 
 BLOCK_CLIPS = 1024  # = the rows of a column chunk, so that each is compressed once
-DRAWN_TOGETHER = 8  # clips drawn before they are compressed: small enough to stay in a core's cache
+DRAWN_BYTES = 1 << 20  # of frames drawn before they are compressed: little enough to stay in a core's cache
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,12 @@ class Generator:
         """Clips start..stop-1, compressed."""
         domain = self._recipe.domain
         specs = sample_clips(domain, self._recipe.split, self._recipe.seed, np.arange(start, stop), self._num_digits)
-        frames = np.empty((DRAWN_TOGETHER, domain.num_frames, domain.size_px, domain.size_px), dtype=np.uint8)
+        together = max(1, DRAWN_BYTES // (domain.num_frames * domain.size_px**2))
+        frames = np.empty((together, domain.num_frames, domain.size_px, domain.size_px), dtype=np.uint8)
         compressed: list[bytes] = []
         leaves: list[bytes] = []
-        for first in range(0, len(specs), DRAWN_TOGETHER):
-            some = specs.rows(first, first + DRAWN_TOGETHER)
+        for first in range(0, len(specs), together):
+            some = specs.rows(first, first + together)
             self._rasterizer(some, frames[: len(some)])
             for clip in frames[: len(some)]:
                 compressed.append(isal_zlib.compress(clip, COMPRESSION_LEVEL))
@@ -124,7 +125,10 @@ def make(
 def estimated_bytes_per_clip(domain: Domain) -> int:
     """An upper estimate of the file size a clip, for the disk check: noise hardly compresses, dots do."""
     clip_bytes = domain.num_frames * domain.size_px**2
-    return clip_bytes * 3 // 4 if domain.has_noise else 1500 + clip_bytes // 50
+    if domain.has_noise:
+        return clip_bytes * 3 // 4
+    digit_bytes = domain.num_frames * domain.width_px**2 if domain.has_digits else 0
+    return 1500 + clip_bytes // 50 + digit_bytes
 
 
 def _write(partial: Path, recipe: Recipe, generator: Generator, threads: int, block_clips: int, quiet: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +39,7 @@ CLIP_COLUMNS = (
 )
 LABEL_COLUMNS = ("class", "label", "class_id", "label_id", "class_name", "target", "trajectory", "shape")
 LISTED = 5
+MAX_ROWS = 1_000_000
 FRAME_WORD = re.compile(r"[\W_]*(?:frame|frm|img|image|f|t)?[\W_]*$", re.IGNORECASE)
 TRAILING_NUMBER = re.compile(r"^(.*?)(\d{1,9})$", re.DOTALL)
 
@@ -85,9 +87,12 @@ def parse_labels(text: str, name: str, class_names: Sequence[str], columns: tupl
     if delimiter == "," and ";" in text.partition("\n")[0]:
         delimiter = ";"
     try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        rows = list(itertools.islice((row for row in reader if row), MAX_ROWS + 1))
     except csv.Error as problem:
         raise DataError(f"{name} is not a readable table: {problem}.") from problem
+    if len(rows) > MAX_ROWS:
+        raise DataError(f"{name} has more than {MAX_ROWS} rows; refused.")
     if len(rows) < 2:
         raise DataError(f"{name} holds no labels: a header and at least one row are needed.")
     header = [cell.strip().lower() for cell in rows[0]]

@@ -59,6 +59,8 @@ class Recipe:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Recipe:
         """The recipe recorded in a file; DataError when it is not one of this version."""
+        if "imported" in value:
+            raise DataError("the file was imported, not made by tsgen: it has no recipe and cannot be made again.")
         if value.get("stream_version") != STREAM_VERSION:
             raise DataError(
                 f"the recipe has stream version {value.get('stream_version')!r}, this tsgen makes {STREAM_VERSION}; "
@@ -74,7 +76,7 @@ class Recipe:
                 value["digits_source"],
                 value["digits_sha256"],
             )
-        except (KeyError, TypeError, ValueError, UsageError) as problem:
+        except (KeyError, TypeError, ValueError, OverflowError, UsageError) as problem:
             raise DataError(f"the recipe recorded in the file is damaged: {problem}") from problem
 
     @property

@@ -43,6 +43,7 @@ SPIRAL_TURNS = 1.75
 SPIRAL_INNER_RADIUS = 0.15
 FIRST_BLOCK = 4  # counter blocks 4, 5, ... of a clip; the ones before belong to sampling.py
 MAX_ATTEMPTS = 64
+FEWEST_FRAMES = 5  # a square has four corners
 
 
 def extent_range(num_frames: int) -> tuple[int, int]:
@@ -57,6 +58,8 @@ def extent_range(num_frames: int) -> tuple[int, int]:
 
 def check_fits(num_frames: int, size_px: int, width_px: int) -> None:
     """Refuse a frame that the largest path does not fit into."""
+    if num_frames < FEWEST_FRAMES:
+        raise UsageError(f"{num_frames} frames show no path of this profile; at least {FEWEST_FRAMES} are needed.")
     needed = extent_range(num_frames)[1] / EXTENT_STEPS_PER_PX + 1 + width_px
     if size_px < needed:
         raise UsageError(

@@ -22,7 +22,10 @@ def save_state(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     on_cpu = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as partial:
-        save_file(on_cpu, partial, metadata={METADATA_KEY: json.dumps(facts, sort_keys=True)})
+        try:
+            save_file(on_cpu, partial, metadata={METADATA_KEY: json.dumps(facts, sort_keys=True)})
+        except SafetensorError as problem:  # how it reports a full disk
+            raise OSError(f"writing {path} failed: {problem}") from problem
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -88,6 +88,8 @@ BAD = [
     (("make", "--domain", "2dot", "--n", "5", "--out", "."), 2, "is a directory"),
     (("make", "--domain", "mnist", "--n", "5", "--out", "x.h5", "--digits", "no/such"), 2, "no/such"),
     (("info", "absent.h5"), 3, "no such file"),
+    (("make", "--domain", "2dot", "--n", "5", "--out", "/dev/null", "--force"), 2, "is not a regular file"),
+    (("states", "--domain", "6dot"), 2, "unknown domain '6dot'. Did you mean"),
     (("info", "text.h5"), 3, "is not an HDF5 file"),
     (("show", "text.h5", "--out", "x.png", "--scale", "0"), 2, "--scale 0 is not possible"),
 ]

@@ -13,6 +13,7 @@ import tsgen
 from tsgen.clipfile import COLUMNS
 from tsgen.common.errors import DataError
 from tsgen.common.h5guard import open_guarded
+from tsgen.domains import DOMAINS
 from tsgen.generate import Generator
 from tsgen.recipe import make_recipe
 
@@ -214,7 +215,32 @@ def broken_recipe(file, tmp_path):
     file.attrs["recipe"] = "{not json"
 
 
+def split_that_is_a_path(file, tmp_path):
+    file.attrs["split"] = "../../escaped"
+
+
+def name_that_drives_the_terminal(file, tmp_path):
+    file.attrs["domain"] = "\x1b[2J2dot"
+
+
+def equal_class_names(file, tmp_path):
+    file.attrs["class_names"] = ["line"] * 5
+
+
+def many_texts(file, tmp_path):
+    file.attrs["class_names"] = [str(number) for number in range(65)]
+
+
+def recipe_of_another_kind(file, tmp_path):
+    file.attrs["recipe"] = "[]"
+
+
 HOSTILE = {
+    split_that_is_a_path: "split '../../escaped' is none of",
+    name_that_drives_the_terminal: "is not a printable name",
+    equal_class_names: "not distinct",
+    many_texts: "more than 64 texts",
+    recipe_of_another_kind: "no JSON object",
     external_storage: "external storage",
     external_link: "an external link",
     soft_link: "a soft link",
@@ -251,6 +277,14 @@ def test_truncated_files_are_refused(copy, share):
     copy.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(DataError, match=r"damaged or truncated|not an HDF5 file"):
         tsgen.open_clips(copy)
+
+
+def test_large_clips_come_in_small_blocks(tmp_path):
+    tsgen.make(DOMAINS["5dot"].with_dials(size_px=512, num_frames=120), 5, tmp_path / "large.h5")
+    with tsgen.open_clips(tmp_path / "large.h5") as clip_set:
+        blocks = [(start, len(block)) for start, block in clip_set.blocks()]
+        assert blocks == [(0, 2), (2, 2), (4, 1)]
+        clip_set.check_content()
 
 
 def test_a_missing_file_is_named(tmp_path):

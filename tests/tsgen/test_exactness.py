@@ -92,7 +92,17 @@ def test_a_changed_recipe_or_attribute_is_found(made):
     assert "seed" in outcome.facts
 
 
-@pytest.mark.parametrize("change", [{"n": 31}, {"stream_version": 99}, {"domain": {"name": "x"}}, {"seed": "zwei"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"imported": {}},
+        {"n": float("inf")},
+        {"n": 31},
+        {"stream_version": 99},
+        {"domain": {"name": "x"}},
+        {"seed": "zwei"},
+    ],
+)
 def test_an_impossible_recipe_is_a_data_error(made, change):
     with h5py.File(made, "r+") as file:
         file.attrs["recipe"] = json.dumps({**json.loads(file.attrs["recipe"]), **change})

@@ -20,6 +20,7 @@ from PIL import Image
 import tsgen
 from tsgen.clipfile import COLUMNS
 from tsgen.common.errors import DataError, UsageError
+from tsgen.common.files import _host
 from tsgen.export_forms import ExportOptions
 from tsgen.exporter import FACTS_FILE, FORMS, export_clips
 from tsgen.importer import import_published
@@ -228,10 +229,10 @@ def test_a_failure_leaves_what_was_there(made, tmp_path, monkeypatch):
 def test_leftovers_of_a_killed_process_are_cleared(made, tmp_path):
     finished = subprocess.Popen([sys.executable, "-c", ""])
     finished.wait()
-    stale = tmp_path / f".out.partial-{finished.pid}"
+    stale = tmp_path / f".out.partial-0-{_host()}-{finished.pid}"
     stale.mkdir()
     (stale / "0.jpg").write_bytes(b"half")
-    running = tmp_path / f".out.partial-{os.getppid()}"
+    running = tmp_path / f".out.partial-0-{_host()}-{os.getppid()}"
     running.mkdir()
     export_clips(made, tmp_path / "out", "gif", quiet=True)
     assert {path.name for path in tmp_path.iterdir()} == {"out", running.name}

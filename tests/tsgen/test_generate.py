@@ -11,6 +11,7 @@ import pytest
 
 import tsgen
 from tsgen.common.errors import DataError, UsageError
+from tsgen.common.files import _host
 from tsgen.domains import DOMAINS
 
 
@@ -95,12 +96,12 @@ def test_interrupted_make_leaves_nothing(tmp_path, sent):
 def test_a_killed_make_leaves_nothing_that_opens_and_the_next_clears_it(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     process.wait()
-    stale = tmp_path / f".ts.h5.partial-{process.pid}"
+    stale = tmp_path / f".ts.h5.partial-0-{_host()}-{process.pid}"
     with h5py.File(stale, "w") as file:
         file["clips"] = [1]
     with pytest.raises(DataError, match="is not a clip file"):
         tsgen.open_clips(stale)
-    alive = tmp_path / f".ts.h5.partial-{os.getppid()}"
+    alive = tmp_path / f".ts.h5.partial-0-{_host()}-{os.getppid()}"
     alive.touch()
     tsgen.make("2dot", 5, tmp_path / "ts.h5")
     assert not stale.exists()

@@ -383,7 +383,7 @@ def test_hostile_archives_are_refused(tmp_path, attack):
 def test_a_table_that_unpacks_to_too_much_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "ts.zip", "w") as archive:
         table_bomb(archive)
-    with pytest.raises(DataError, match="larger than 268435456 bytes"):
+    with pytest.raises(DataError, match="larger than 67108864 bytes"):
         import_published(tmp_path / "ts.zip", tmp_path / "a.h5", domain="x")
 
 

@@ -158,5 +158,7 @@ def test_dataverse_quirks():
 def test_too_many_frames_are_refused():
     with pytest.raises(UsageError, match=r"at least \d+ px"):
         check_domain_fits(get_domain("5dot", "strict").with_dials(num_frames=60))
+    with pytest.raises(UsageError, match="at least 5"):
+        check_domain_fits(get_domain("5dot", "order").with_dials(num_frames=1))
     with pytest.raises(UsageError, match="fixed extent"):
         get_domain("5dot", "strict").with_dials(speed_factor=2.0)

@@ -65,9 +65,9 @@ def run_command(group: click.Group) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("\ninterrupted: nothing half-written is left behind.", err=True)
         sys.exit(INTERRUPTED_EXIT_CODE)
-    except BrokenPipeError:  # `tsgen info FILE | head`
-        sys.stderr.close()
-        sys.exit(0)
+    except OSError as problem:  # a disk that fills up, a folder that may not be read: the user's to mend, no bug
+        click.echo(f"error: {problem}", err=True)
+        sys.exit(RacError.exit_code)
     # A command that raised click's Exit, as --help does, comes back as its exit code.
     sys.exit(result if isinstance(result, int) else 0)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
+import platform
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +21,7 @@ from tsgen.common.errors import UsageError
 def atomic_path(final: Path) -> Iterator[Path]:
     """A temporary path beside ``final``; renamed to it (after fsync) when the block succeeds, removed when not."""
     _remove_partials_of_dead_processes(final)
-    partial = final.with_name(f".{final.name}.partial-{os.getpid()}")
+    partial = _partial_name(final)
     try:
         yield partial
         with partial.open("rb+") as handle:
@@ -36,8 +39,8 @@ def atomic_folder(final: Path) -> Iterator[Path]:
     A folder ``final`` that exists is replaced: ask before.
     """
     _remove_partials_of_dead_processes(final)
-    partial = final.with_name(f".{final.name}.partial-{os.getpid()}")
-    former = final.with_name(f".{final.name}.partial-former-{os.getpid()}")
+    partial = _partial_name(final)
+    former = _partial_name(final)
     partial.mkdir()
     try:
         yield partial
@@ -46,6 +49,8 @@ def atomic_folder(final: Path) -> Iterator[Path]:
         partial.rename(final)
         _fsync_directory(final.parent)
     finally:
+        if former.exists() and not final.exists():  # interrupted between the two renames
+            former.rename(final)
         for leftover in (partial, former):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -68,6 +73,8 @@ def check_output_file(out: Path, force: bool) -> None:
     """Refuse an output that exists (without ``force``), is a directory, or lies where nothing can be written."""
     if out.is_dir():
         raise UsageError(f"--out {out} is a directory; give a file name.")
+    if out.exists() and not out.is_file():
+        raise UsageError(f"--out {out} is not a regular file; give another name.")
     if out.exists() and not force:
         raise UsageError(f"--out {out} exists; give another name or add --force to replace it.")
     if not out.parent.is_dir():
@@ -86,12 +93,24 @@ def check_free_space(directory: Path, needed_bytes: int, what: str) -> None:
         )
 
 
+def _partial_name(final: Path) -> Path:
+    """A name no other thread, process or machine that writes to the same folder has."""
+    return final.with_name(f".{final.name}.partial-{secrets.token_hex(4)}-{_host()}-{os.getpid()}")
+
+
+def _host() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
 def _remove_partials_of_dead_processes(final: Path) -> None:
-    # kill -9 leaves a partial file behind; the next writer of the same name clears it away.
-    for stale in final.parent.glob(f".{final.name}.partial-*"):
+    # kill -9 leaves a partial file behind; the next writer of the same name on the same machine clears it away.
+    for stale in final.parent.glob(f".{glob.escape(final.name)}.partial-*-{_host()}-*"):
         pid = stale.name.rpartition("-")[2]
         if pid.isdigit() and not _is_alive(int(pid)):
-            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
+            if stale.is_dir():
+                shutil.rmtree(stale, ignore_errors=True)
+            else:
+                stale.unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:

@@ -8,6 +8,7 @@ raises :class:`DataError` for everything that a file of ours never contains.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ MAX_OBJECTS = 1000
 MAX_DEPTH = 4
 MAX_RANK = 8
 MAX_ATTRIBUTE_BYTES = 64 * 1024
+MAX_TEXTS = 64
 MAX_DATASET_BYTES = 1 << 40
 DEFLATE_MAX_RATIO = 1032  # deflate cannot shrink data by more (RFC 1951: 258 bytes from 2 bits)
 
@@ -39,7 +41,7 @@ def open_guarded(path: Path | str) -> Iterator[h5py.File]:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file.")
-    with path.open("rb") as handle:
+    with reading(path), path.open("rb") as handle:
         if handle.read(len(SIGNATURE)) != SIGNATURE:
             raise DataError(f"{path} is not an HDF5 file.")
     with contextlib.ExitStack() as stack:
@@ -124,6 +126,9 @@ def _check_attributes(item: h5py.Group | h5py.Dataset, path: Path) -> None:
             raise DataError(f"{path}: attribute {name!r} has type {attribute.dtype}; refused.")
         if attribute.get_storage_size() > MAX_ATTRIBUTE_BYTES:
             raise DataError(f"{path}: attribute {name!r} is larger than {MAX_ATTRIBUTE_BYTES} bytes; refused.")
+        # The size of text of variable length is only that of its references, of which many could share one long text.
+        if is_text and math.prod(attribute.shape) > MAX_TEXTS:
+            raise DataError(f"{path}: attribute {name!r} holds more than {MAX_TEXTS} texts; refused.")
 
 
 def _filters(dataset: h5py.Dataset) -> list[int]:

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import click
+import pytest
+
+from tsgen.common.cli import LazyGroup, run_command
+from tsgen.common.files import atomic_folder, atomic_path
+
+
+def fill(folder, text):
+    (folder / "a.txt").write_text(text)
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    final = tmp_path / "final"
+    with atomic_folder(final) as partial:
+        fill(partial, "first")
+    with pytest.raises(RuntimeError), atomic_folder(final) as partial:
+        fill(partial, "second")
+        raise RuntimeError
+    assert (final / "a.txt").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [final]
+
+
+def test_the_former_folder_comes_back_when_the_second_rename_fails(tmp_path, monkeypatch):
+    final = tmp_path / "final"
+    with atomic_folder(final) as partial:
+        fill(partial, "first")
+    rename = type(final).rename
+
+    def fails_once(self, target):
+        if target == final and "first" not in (self / "a.txt").read_text():
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(type(final), "rename", fails_once)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(final) as partial:
+        fill(partial, "second")
+    assert (final / "a.txt").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [final]
+
+
+def test_two_writers_of_one_name_do_not_meet(tmp_path):
+    final = tmp_path / "a.txt"
+    with atomic_path(final) as first, atomic_path(final) as second:
+        assert first != second
+        first.write_text("1")
+        second.write_text("2")
+    assert final.read_text() == "1"
+
+
+def test_an_error_of_the_system_is_one_line(capsys):
+    group = LazyGroup(name="x", lazy={"fail": ("test_files:none", "")})
+
+    @click.command()
+    def fail():
+        raise OSError(28, "No space left on device")
+
+    group.get_command = lambda ctx, name: fail
+    group.main = lambda **options: fail.main([], **options)
+    with pytest.raises(SystemExit) as stop:
+        run_command(group)
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
