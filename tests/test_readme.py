@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 DEMO = ROOT / "docs" / "results" / "demo"
+AUDITS = ROOT / "docs" / "results" / "audit"
 # What a test can afford: the same commands with less to do.
 CHEAPER = {"rac-bench run": "--epochs 1 --n-train 64 --n-val 40 --n-target 40 --digits embedded --threads 1"}
 
@@ -50,6 +51,21 @@ def test_the_performance_table_is_what_its_results_file_gives():
     specification.loader.exec_module(measure)
     result = json.loads((ROOT / "perf" / "results" / "tsgen.json").read_text())
     assert measure.render(result) in (ROOT / "docs" / "performance.md").read_text()
+
+
+def audit_table() -> str:
+    """Accuracy of each measure by profile, from the committed output of ``tsgen audit --json``."""
+    reports = {name: json.loads((AUDITS / f"2dot-{name}.json").read_text()) for name in ("paper", "strict", "order")}
+    rows = {name: report["files"][0]["reach"]["rows"] for name, report in reports.items()}
+    lines = ["| what is seen | " + " | ".join(rows) + " |", "|---|" + "---:|" * len(rows)]
+    for measures in zip(*rows.values(), strict=True):
+        cells = [f"{100 * m['accuracy']:.1f} % ({100 * m['low']:.0f}-{100 * m['high']:.0f})" for m in measures]
+        lines.append(f"| {measures[0]['name']}: {measures[0]['says']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def test_the_audit_table_is_what_the_audits_gave():
+    assert audit_table() in (ROOT / "docs" / "profiles.md").read_text()
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS], ids=lambda page: page.name)
