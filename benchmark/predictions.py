@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tsgen.common.errors import DataError
 from tsgen.common.files import atomic_path
 from tsgen.common.h5guard import open_guarded, reading
+from tsgen.common.h5write import create_hdf5
 
 SCHEMA_VERSION = 1
 FORMAT = "rac-bench-predictions"
@@ -64,7 +65,7 @@ def predictions_path(run_dir: Path, seed: int, domain: str) -> Path:
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as partial, h5py.File(partial, "w") as file:
+    with atomic_path(path) as partial, create_hdf5(partial) as (file, _):
         file["clip_id"] = predictions.clip_id
         file["label"] = predictions.label
         file["logits"] = predictions.logits

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from tsgen.clipfile import COMPRESSION_LEVEL, ClipWriter, ContentHash, FileFacts, column_values
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import atomic_path, check_free_space, check_output_file
+from tsgen.common.h5write import create_hdf5
 from tsgen.domains import Domain
 from tsgen.recipe import Recipe, make_recipe
 from tsgen.sampling import check_domain_fits, sample_clips, stream_key
@@ -135,7 +135,7 @@ def _write(partial: Path, recipe: Recipe, generator: Generator, threads: int, bl
     from tqdm import tqdm
 
     with (
-        h5py.File(partial, "w") as file,
+        create_hdf5(partial) as (file, sink),
         tqdm(
             total=recipe.n,
             desc=recipe.domain.name,
@@ -147,6 +147,7 @@ def _write(partial: Path, recipe: Recipe, generator: Generator, threads: int, bl
         writer = ClipWriter(file, FileFacts.of_recipe(recipe))
         for block in _in_order(generator, recipe.n, threads, block_clips):
             writer.write(block.compressed, block.leaves, block.columns)
+            sink.check()
             progress.update(len(block.compressed))
         writer.finish()
 

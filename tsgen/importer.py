@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import h5py
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from tsgen.clipfile import COLUMNS, COMPRESSION_LEVEL, ClipWriter, ContentHash, FileFacts
 from tsgen.common.errors import DataError, UsageError, unknown_name
 from tsgen.common.files import atomic_path, check_free_space, check_output_file
+from tsgen.common.h5write import create_hdf5
 from tsgen.framesource import MAX_IMAGE_BYTES, MAX_TABLE_BYTES, FrameSource, decode_frame, is_below, open_source
 from tsgen.published import IMAGE_SUFFIXES, LABEL_SUFFIXES, Plan, parse_labels, plan_clips, some
 from tsgen.vocabulary import CLASS_NAMES, SPLITS
@@ -102,7 +102,7 @@ def _write(
     from tqdm import tqdm
 
     with (
-        h5py.File(partial, "w") as file,
+        create_hdf5(partial) as (file, sink),
         tqdm(total=facts.n, desc="import", unit="clip", disable=True if quiet else None) as progress,
     ):
         writer = ClipWriter(file, facts)
@@ -116,6 +116,7 @@ def _write(
             labels = np.array(plan.class_ids[start:stop], dtype=np.int64)
             clip_ids = np.array(plan.clip_ids[start:stop], dtype=np.int64)
             writer.write(compressed, leaves, absent_columns(labels, clip_ids, facts.clip_shape[0]))
+            sink.check()
         writer.finish()
 
 

@@ -70,6 +70,44 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+LIMITED = """
+import resource, sys, tsgen, tsgen.generate
+tsgen.generate.check_free_space = lambda *ignored: None  # else it would refuse at once
+if sys.argv[2] != "none":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+try:
+    tsgen.make(sys.argv[1], 5000, "ts.h5", digits="embedded", quiet=True)
+except tsgen.common.errors.DataError as problem:
+    print(problem)
+"""
+
+
+@pytest.mark.parametrize(("domain", "limit"), [("2dot", 20_000), ("2dot", 700_000), ("mnist-bg", 9_000_000)])
+def test_a_file_that_may_not_grow_ends_in_one_error_and_no_file(tmp_path, domain, limit):
+    arguments = [sys.executable, "-c", LIMITED, domain, str(limit)]
+    result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, "HDF5 must not take the process down with it"
+    assert "File too large" in result.stdout
+    assert result.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_ends_in_one_error_and_no_file(tmp_path):
+    """A real one: a file system of 600 kB in memory, where this may be mounted."""
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(tmp_path)], capture_output=True
+    ).returncode:
+        pytest.skip("needs the right to mount a small tmpfs")
+    try:
+        arguments = [sys.executable, "-c", LIMITED, "2dot", "none"]
+        result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        left = list(tmp_path.iterdir())
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+    assert (result.returncode, result.stderr, left) == (0, "", [])
+    assert "No space left on device" in result.stdout
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_make_leaves_nothing(tmp_path, sent):
     code = "import sys; from tsgen.cli import main; main()"
