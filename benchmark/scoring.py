@@ -14,6 +14,7 @@ from benchmark.models import MODELS
 from benchmark.predictions import Predictions
 from benchmark.statistics import Estimate
 from tsgen.common.errors import DataError
+from tsgen.common.intervals import LEVEL
 
 SOURCE_ROLE = "source validation"
 TARGET_ROLE = "target"
@@ -70,7 +71,7 @@ class Scorecard:
             "seeds": list(self.seeds),
             "chance": self.chance,
             "source_above_chance": self.valid,
-            "interval_level": statistics.LEVEL,
+            "interval_level": LEVEL,
             "rows": [row.to_json() for row in self.rows],
         }
 

@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-LEVEL = 0.95
+from tsgen.common.intervals import LEVEL, clopper_pearson
+
 CLIPS = "clips"
 SEEDS_AND_CLIPS = "seeds+clips"
 
@@ -42,16 +43,6 @@ class Estimate:
     low: float
     high: float
     variance: str
-
-
-def clopper_pearson(hits: float, n: float, level: float = LEVEL) -> tuple[float, float]:
-    """The exact interval of a proportion, in [0, 1]."""
-    if not (n > 0 and 0 <= hits <= n):
-        raise ValueError(f"{hits} hits of {n}")
-    tail = (1 - level) / 2
-    low = 0.0 if hits == 0 else float(special.betaincinv(hits, n - hits + 1, tail))
-    high = 1.0 if hits == n else float(special.betaincinv(hits + 1, n - hits, 1 - tail))
-    return low, high
 
 
 def accuracy(correct: Correct, level: float = LEVEL) -> Estimate:

@@ -14,9 +14,10 @@ from tsgen.audit import audit_files, count_repeated_clips
 from tsgen.audit.duplicates import conflicting
 from tsgen.audit.features import EDITS, sequence_features, set_features
 from tsgen.audit.marginals import compare_classes, cramers_v
-from tsgen.audit.reach import FEWEST_CLIPS, HELD_OUT, MEASURES, Reach, exact_interval, split
+from tsgen.audit.reach import FEWEST_CLIPS, HELD_OUT, MEASURES, Reach, split
 from tsgen.audit.view import View, bright_boxes, pooled_projection, read_view, row_digests, unseen
 from tsgen.common.errors import DataError
+from tsgen.common.intervals import clopper_pearson
 
 pytest.importorskip("sklearn")
 N = 2000
@@ -347,7 +348,7 @@ def test_exact_interval():
 
     for hits, total in ((0, 10), (10, 10), (15, 50), (1, 1500)):
         oracle = binomtest(hits, total).proportion_ci(method="exact")
-        assert exact_interval(hits, total) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
+        assert clopper_pearson(hits, total) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
 
 
 def test_cramers_v():

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from tsgen.audit.features import EDITS, Features, random_place, sequence_features, set_features, without_order
 from tsgen.audit.view import View, row_digests
 from tsgen.common.errors import UsageError
+from tsgen.common.intervals import clopper_pearson
 
 LEAK_MARGIN = 0.05
 HELD_OUT = 0.3
 FEWEST_CLIPS = 50
 TREES = 100
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def measure_reach(view: View) -> Reach | str:
         test = train if measure.test is None else measure.test(view)
         hits = int((fitted[measure.fit].predict(test[held_out]) == labels[held_out]).sum())
         total = int(held_out.sum())
-        low, high = exact_interval(hits, total)
+        low, high = clopper_pearson(hits, total)
         verdict = ""
         if measure.kind in {"static", "order-free"}:
             verdict = "leak" if low > threshold else "none" if high <= threshold else "open"
@@ -190,16 +190,6 @@ def split(corner: NDArray[np.int64]) -> NDArray[np.bool_]:
     groups, which = np.unique(digests, return_inverse=True)  # digests are random bits: sorting them draws
     clips_before = np.cumsum(np.bincount(which, minlength=len(groups)))[which]
     return np.asarray(clips_before <= HELD_OUT * len(corner))
-
-
-def exact_interval(hits: int, total: int, level: float = LEVEL) -> tuple[float, float]:
-    """The Clopper-Pearson interval of a proportion: its coverage is at least ``level`` whatever the true value."""
-    from scipy.special import betaincinv
-
-    tail = (1 - level) / 2
-    low = float(betaincinv(hits, total - hits + 1, tail)) if hits else 0.0
-    high = float(betaincinv(hits + 1, total - hits, 1 - tail)) if hits < total else 1.0
-    return low, high
 
 
 def _fit(features: Features, labels: NDArray[np.int64], leaf: int) -> Any:
