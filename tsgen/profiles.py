@@ -20,7 +20,8 @@ class Profile:
 
     ``motion`` names a row of ``sampling.MOTIONS``. ``clips_per_draw`` consecutive clips share their random choices.
     ``balanced_classes``: classes as evenly as n allows, else drawn independently. ``dots_are_transposed``: a dot's x is
-    the row. ``dots_vanish``: a dot whose x or y truncates to 0 is not drawn in that frame.
+    the row. ``dots_vanish``: a dot whose x or y truncates to 0 is not drawn in that frame. ``promises``: rows of
+    ``tsgen audit`` that tell nothing about the class, by construction; "splits": no path occurs in two of them.
     """
 
     motion: str
@@ -29,13 +30,25 @@ class Profile:
     balanced_classes: bool = True
     dots_are_transposed: bool = False
     dots_vanish: bool = False
+    promises: tuple[str, ...] = ()
 
 
 PROFILES: dict[str, Profile] = {
     "paper": Profile("published"),
     "dataverse": Profile("published", balanced_classes=False, dots_are_transposed=True, dots_vanish=True),
-    "strict": Profile("shapes"),
-    "order": Profile("order", class_names=("forward", "reversed"), clips_per_draw=2),
+    # The enclosing circle of the exact path is matched as well; cutting it to whole pixels adds up to a pixel to those
+    # of paths with many points on the rim, which the audit sees.
+    "strict": Profile("shapes", promises=("blank", "places", "start", "first frame", "ink", "look", "splits")),
+    "order": Profile(
+        "order",
+        class_names=("forward", "reversed"),
+        clips_per_draw=2,
+        promises=(
+            *("blank", "enclosing circle", "extent", "places", "start", "end", "mean place"),
+            *("first frame", "last frame", "ink", "look", "set of places", "shuffled", "time-max", "time-mean"),
+            "splits",
+        ),
+    ),
 }
 
 

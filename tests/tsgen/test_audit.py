@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -13,11 +14,14 @@ import tsgen
 from tsgen.audit import audit_files, count_repeated_clips
 from tsgen.audit.duplicates import conflicting
 from tsgen.audit.features import EDITS, sequence_features, set_features
-from tsgen.audit.marginals import compare_classes, cramers_v
+from tsgen.audit.marginals import compare_classes, cramers_v, enclosing_circle
 from tsgen.audit.reach import FEWEST_CLIPS, HELD_OUT, MEASURES, Reach, split
 from tsgen.audit.view import View, bright_boxes, pooled_projection, read_view, row_digests, unseen
 from tsgen.common.errors import DataError
 from tsgen.common.intervals import clopper_pearson
+from tsgen.domains import get_domain
+from tsgen.profiles import PROFILES
+from tsgen.strict import smallest_enclosing_circle
 
 pytest.importorskip("sklearn")
 N = 2000
@@ -117,6 +121,35 @@ def test_marginals_of_the_paper_profile(dots_audit):
     assert not marginals["ink"].differs
     assert not marginals["blank"].differs
     assert marginals["blank"].means["line"] == [0.0]
+
+
+@pytest.mark.parametrize("places", [1, 2, 3, 20])
+def test_enclosing_circle_of_drawn_places(places):
+    corner = np.random.default_rng(places).integers(0, 30, size=(50, places, 2))
+    expected = [2 * smallest_enclosing_circle(path.astype(float))[1] for path in corner]
+    np.testing.assert_allclose(enclosing_circle(corner), expected, atol=1e-9)
+    np.testing.assert_allclose(enclosing_circle(np.repeat(corner, 2, axis=1)), expected, atol=1e-9)
+
+
+def test_strict_and_order_keep_their_promises(folder, few_trees):
+    for profile in ("strict", "order"):
+        paths = [folder / f"{profile}-{name}.h5" for name in ("train", "val")]
+        for path, name in zip(paths, ("train", "val"), strict=True):
+            tsgen.make(get_domain("2dot", profile), 600, path, split=name, quiet=True)
+        audit = audit_files(paths)
+        kept = {promise.row: promise.kept for promise in audit.promises if promise.file == str(paths[1])}
+        assert kept == dict.fromkeys(PROFILES[profile].promises, True)
+        assert "keeps its promises" in audit.text()
+
+
+def test_broken_promises_are_named(dots_audit):
+    """The paper's clips under the name of strict: their starts differ, and clips repeat across splits."""
+    files = tuple(dataclasses.replace(file, profile="strict") for file in dots_audit.files)
+    audit = dataclasses.replace(dots_audit, files=files)
+    broken = {promise.row for promise in audit.promises if not promise.kept}
+    assert {"start", "first frame", "splits"} <= broken
+    assert f"BROKEN promise: {files[0].file}: start" in audit.text()
+    assert dots_audit.promises == []
 
 
 def test_duplicates_across_files(dots_audit, dots):

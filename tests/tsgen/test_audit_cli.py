@@ -42,6 +42,7 @@ def test_text_picture_and_exit_codes(clips, tmp_path):
         assert image.width > 800
         assert len(image.getcolors(1 << 20)) > 50
     assert run(audit, clips, "--fail-on", "any")[0] == 1
+    assert run(audit, clips, "--fail-on", "promises")[0] == 0, "the profile paper makes none"
     with pytest.raises(UsageError, match="--force"):
         run(audit, clips, "--out", picture)
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsgen.audit.view import View
+from tsgen.philox import kernel
 
 DIFFERS_P = 0.001
 DIFFERS_V = 0.1
@@ -51,6 +52,42 @@ def extent(corner: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(np.ptp(corner, axis=1).max(axis=1))
 
 
+def enclosing_circle(corner: NDArray[np.int64]) -> FloatArray:
+    """Diameter of the smallest circle around the places on the path int64 (N, T, 2), px. float64 (N,)."""
+    return np.asarray(_enclosing_diameters(np.ascontiguousarray(corner, dtype=np.float64)))
+
+
+@kernel
+def _enclosing_diameters(points: FloatArray) -> FloatArray:
+    """(N, T, 2) to (N,): the smallest of all circles through two or three points that hold the others."""
+    # Incremental (Welzl): a point outside the circle so far lies on the rim of the next one.
+    diameters = np.zeros(len(points))
+    for n in range(len(points)):
+        p = points[n]
+        x, y, r2 = p[0, 0], p[0, 1], 0.0
+        for i in range(1, len(p)):
+            if (p[i, 0] - x) ** 2 + (p[i, 1] - y) ** 2 <= r2 * (1 + 1e-12) + 1e-12:
+                continue
+            x, y, r2 = p[i, 0], p[i, 1], 0.0
+            for j in range(i):
+                if (p[j, 0] - x) ** 2 + (p[j, 1] - y) ** 2 <= r2 * (1 + 1e-12) + 1e-12:
+                    continue
+                x, y = (p[i, 0] + p[j, 0]) / 2, (p[i, 1] + p[j, 1]) / 2
+                r2 = (p[i, 0] - x) ** 2 + (p[i, 1] - y) ** 2
+                for k in range(j):
+                    if (p[k, 0] - x) ** 2 + (p[k, 1] - y) ** 2 <= r2 * (1 + 1e-12) + 1e-12:
+                        continue
+                    bx, by = p[j, 0] - p[i, 0], p[j, 1] - p[i, 1]
+                    cx, cy = p[k, 0] - p[i, 0], p[k, 1] - p[i, 1]
+                    d, b2, c2 = 2 * (bx * cy - by * cx), bx * bx + by * by, cx * cx + cy * cy
+                    if d == 0:
+                        continue
+                    ux, uy = (cy * b2 - by * c2) / d, (bx * c2 - cx * b2) / d
+                    x, y, r2 = p[i, 0] + ux, p[i, 1] + uy, ux * ux + uy * uy
+        diameters[n] = 2 * r2**0.5
+    return diameters
+
+
 def distinct_places(corner: NDArray[np.int64]) -> NDArray[np.int64]:
     """Different whole-pixel places on the path int64 (N, T, 2). (N,), 1..T."""
     keys = np.sort(corner[..., 0] * 65536 + corner[..., 1], axis=1)
@@ -61,6 +98,7 @@ QUANTITIES: dict[str, tuple[str, Callable[[View], NDArray[Any]]]] = {
     "ink": ("grey", lambda view: view.ink.mean(axis=1)),
     "blank": ("frames", lambda view: view.blank.sum(axis=1)),
     "extent": ("px", lambda view: extent(view.corner)),
+    "enclosing circle": ("px", lambda view: enclosing_circle(view.corner)),
     "places": ("distinct", lambda view: distinct_places(view.corner)),
     "start": ("px", lambda view: view.corner[:, 0]),
     "end": ("px", lambda view: view.corner[:, -1]),

@@ -17,6 +17,7 @@ from tsgen.audit.reach import Reach, measure_reach, require_sklearn
 from tsgen.audit.view import View, read_view
 from tsgen.clipset import ClipSet, open_clips
 from tsgen.common.errors import UsageError
+from tsgen.profiles import PROFILES
 
 MAX_FITTED_CLIPS = 5000
 SHARED_SHARE = 0.01
@@ -80,6 +81,15 @@ class Leak:
 
 
 @dataclass(frozen=True)
+class Promise:
+    """A row of the audit that the profile of a file promises to tell nothing about the class, and whether it does."""
+
+    file: str
+    row: str
+    kept: bool
+
+
+@dataclass(frozen=True)
 class Audit:
     files: tuple[FileAudit, ...]
     overlaps: tuple[Overlap, ...]
@@ -104,6 +114,23 @@ class Audit:
                 found.append(Leak("duplicates", pair.of, f"same frames as clips of {pair.within}: {', '.join(shares)}"))
         return found
 
+    @property
+    def promises(self) -> list[Promise]:
+        """Of every file whose profile makes any; those that were not measured are left out."""
+        found = []
+        for file in self.files:
+            promised = PROFILES[file.profile].promises if file.profile in PROFILES else ()
+            telling = {marginal.name: marginal.differs for marginal in file.marginals if marginal.p is not None}
+            if isinstance(file.reach, Reach):
+                telling |= {row.name: row.verdict == "leak" for row in file.reach.rows}
+            splits = {one.file: one.split for one in self.files if one.profile == file.profile}
+            shared = [pair for pair in self.overlaps if pair.of == file.file and pair.within in splits]
+            shared = [pair for pair in shared if splits[pair.within] != file.split]
+            if shared:
+                telling["splits"] = any(count for pair in shared for count in pair.same_path.values())
+            found += [Promise(file.file, row, not telling[row]) for row in promised if row in telling]
+        return found
+
     def to_json(self) -> dict[str, Any]:
         return {
             "format": "tsgen-audit",
@@ -111,6 +138,7 @@ class Audit:
             "files": [file.to_json() for file in self.files],
             "overlaps": [pair.to_json() for pair in self.overlaps],
             "leaks": [dict(vars(leak)) for leak in self.leaks],
+            "promises": [dict(vars(promise)) for promise in self.promises],
         }
 
     def text(self) -> str:
@@ -126,12 +154,16 @@ class Audit:
         for file in self.files:
             if isinstance(file.reach, str):
                 lines.append(f"  not measured: {file.file}: {file.reach}")
-                continue
-            unclear = [row.name for row in file.reach.rows if row.verdict == "open"]
-            if unclear:
-                lines.append(f"  open: {file.file}: too few clips to tell about {', '.join(unclear)}")
-            if not any(leak.file == file.file for leak in self.leaks) and not unclear:
-                lines.append(f"  no leak found: {file.file}")
+            else:
+                unclear = [row.name for row in file.reach.rows if row.verdict == "open"]
+                if unclear:
+                    lines.append(f"  open: {file.file}: too few clips to tell about {', '.join(unclear)}")
+                if not any(leak.file == file.file for leak in self.leaks) and not unclear:
+                    lines.append(f"  no leak found: {file.file}")
+            kept = [promise.row for promise in self.promises if promise.file == file.file and promise.kept]
+            if kept:
+                lines.append(f"  profile {file.profile} keeps its promises: {file.file}: {', '.join(kept)}")
+        lines += [f"  BROKEN promise: {promise.file}: {promise.row}" for promise in self.promises if not promise.kept]
         kinds = {leak.kind for leak in self.leaks}
         if "static" in kinds:
             lines.append("A static leak lets a model do better than chance without seeing any motion.")
