@@ -9,6 +9,7 @@ from tsgen.common.cli import LazyGroup, run_command
 
 COMMANDS = {
     "run": ("benchmark.commands:run", "Train on a source domain, evaluate on the targets, print rr with intervals."),
+    "sweep": ("benchmark.sweep_commands:sweep", "Train a grid of models, h, sources and seeds, like the paper's."),
     "score": ("benchmark.commands:score", "Recompute the table of a run directory from its predictions."),
     "params": ("benchmark.commands:params", "Count the parameters of a model family."),
 }

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from benchmark.config import PRESETS, RunConfig, make_config, parse_seeds
-from benchmark.models import MODELS, check_hidden, count_parameters, get_model_family, require_torch
+from benchmark.config import PRECISIONS, PRESETS, RunConfig, make_config, parse_seeds
+from benchmark.models import MODELS, OUTSIDE, PAPER_HIDDEN, check_model, count_parameters, is_outside, require_torch
 from tsgen.common.errors import UsageError
 
 DEFAULTS = RunConfig()
@@ -25,12 +25,25 @@ def _override(name: str, kind: type, text: str) -> Callable[[Callable[..., None]
 
 @click.command("run")
 @click.option("--preset", default=DEFAULTS.preset, show_default=True, help=f"Protocol: {', '.join(PRESETS)}.")
-@click.option("--model", default=DEFAULTS.model, show_default=True, help=f"Model family: {', '.join(MODELS)}.")
-@_override("hidden", int, "Hidden units a layer, h.")
+@click.option(
+    "--model",
+    default=DEFAULTS.model,
+    show_default=True,
+    help=f"{', '.join(MODELS)}, or a model from outside: {', '.join(f'{kind}:NAME' for kind in OUTSIDE)}.",
+)
+@_override("hidden", int, "Hidden units a layer, h; of a TimeSformer, the width of a head.")
 @click.option("--source", default=DEFAULTS.source, show_default=True, help="Domain to train on: 2dot, mnist-bg.")
 @click.option("--seeds", help="Training seeds, like 42,61. [paper: 42,61,47,53,57; quick: 42]")
-@click.option("--epochs", type=int, help=f"At most so many epochs. [paper: 100; quick: {PRESETS['quick'].max_epochs}]")
-@_override("patience", int, "Stop when so many epochs in a row did not raise source validation accuracy.")
+@click.option(
+    "--epochs",
+    type=int,
+    help=f"At most so many epochs. [paper: 100, TimeSformer 300; quick: {PRESETS['quick'].max_epochs}]",
+)
+@click.option(
+    "--patience",
+    type=int,
+    help="Stop when so many epochs in a row did not raise source validation accuracy. [paper: 10, TimeSformer 100]",
+)
 @_override("batch_size", int, "Clips a step.")
 @_override("learning_rate", float, "Of SGD, constant.")
 @_override("n_train", int, "Training clips.")
@@ -45,6 +58,13 @@ def _override(name: str, kind: type, text: str) -> Callable[[Callable[..., None]
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads. [all cores]")
+@_override("precision", str, f"Arithmetic of convolutions and products: {', '.join(PRECISIONS)}.")
+@click.option(
+    "--pack",
+    default="auto",
+    show_default=True,
+    help="How many seeds train together, or auto: one on a CPU; on a GPU all if a short trial shows that it pays.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. [runs/MODEL-hHIDDEN-SOURCE-PRESET]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out; start it if there is none.")
 @click.option(
@@ -58,6 +78,7 @@ def run(
     digits: str,
     device: str,
     threads: int | None,
+    pack: str,
     out: Path | None,
     resume: bool,
     data_dir: Path | None,
@@ -72,7 +93,7 @@ def run(
     """
     config = make_config(preset, max_epochs=epochs, seeds=None if seeds is None else parse_seeds(seeds), **overrides)
     require_torch()
-    out = out or Path("runs") / f"{config.model}-h{config.hidden}-{config.source}-{config.preset}"
+    out = out or Path("runs") / f"{config.short_name}-{config.preset}"
 
     from benchmark.data import data_directory
     from benchmark.run import run as do_run
@@ -89,6 +110,7 @@ def run(
             data_dir=data_directory(data_dir),
             device=device,
             threads=threads,
+            pack=pack,
             resume=resume,
             say=say,
         )
@@ -115,22 +137,53 @@ def score(run_dir: Path, as_json: bool) -> None:
 
 
 @click.command("params")
-@click.option("--model", default=DEFAULTS.model, show_default=True, help=f"Model family: {', '.join(MODELS)}.")
-@click.option("--hidden", help="Hidden units, like 8 or 8,16. [those of the paper]")
-@click.option("--json", "as_json", is_flag=True, help="Print {hidden: parameters}.")
-def params(model: str, hidden: str | None, as_json: bool) -> None:
-    """Count trainable parameters (Table 8 of the supplement)."""
-    family = get_model_family(model)
+@click.option("--model", help=f"Model family: {', '.join(MODELS)}. [all]")
+@click.option("--hidden", help="Hidden units, like 8 or 8,16. [the paper's ten]")
+@click.option("--diving48", is_flag=True, help="The architectures of experiments a-h instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+def params(model: str | None, hidden: str | None, diving48: bool, as_json: bool) -> None:
+    """Count trainable parameters: Table 8 of the supplement, or the models of experiments a-h on Diving48.
+
+    Table 8 prints 20451 for TimeSformer-8 at h = 2; it is 20421, as at the identical shape TimeSformer-1, h = 16.
+    """
+    if diving48:
+        if model or hidden:
+            raise UsageError("--diving48 shows every model of experiments a-h; leave --model and --hidden out.")
+        _print_diving48(as_json)
+        return
     try:
-        wanted = family.paper_hidden if hidden is None else tuple(int(part) for part in hidden.split(","))
+        wanted = PAPER_HIDDEN if hidden is None else tuple(int(part) for part in hidden.split(","))
     except ValueError:
         raise UsageError(f"hidden {hidden!r} is not whole numbers separated by commas, like 8,16.") from None
-    for each in wanted:
-        check_hidden(each)
-    counts = {each: count_parameters(model, each) for each in wanted}
+    names = list(MODELS) if model is None else [model]
+    if model is not None and is_outside(model):
+        raise UsageError(f"params counts our own families, {', '.join(MODELS)}; {model} has its own layers.")
+    for name in names:
+        for each in wanted:
+            check_model(name, each)
+    counts = {name: {h: count_parameters(MODELS[name].spec_of(h)) for h in wanted} for name in names}
     if as_json:
-        click.echo(json.dumps({"model": model, "parameters": counts}))
+        click.echo(json.dumps(counts))
         return
-    click.echo(f"{family.title}\n{'hidden':>6}  parameters")
-    for each, count in counts.items():
-        click.echo(f"{each:>6}  {count:>10}")
+    click.echo("hidden" + "".join(f"  {MODELS[name].title:>13}" for name in counts))
+    for h in wanted:
+        click.echo(f"{h:>6}" + "".join(f"  {of_h[h]:>13}" for of_h in counts.values()))
+
+
+def _print_diving48(as_json: bool) -> None:
+    from benchmark.experiments import DIVING48_CLASSES, DIVING48_EXPERIMENTS
+    from benchmark.models.specs import DIVING48
+
+    counts = {
+        letter: {title: count_parameters(spec, DIVING48, DIVING48_CLASSES) for title, spec in experiment.models.items()}
+        for letter, experiment in DIVING48_EXPERIMENTS.items()
+    }
+    if as_json:
+        click.echo(json.dumps(counts))
+        return
+    titles = list(counts["a"])
+    click.echo("experiment  level" + "".join(f"  {title:>12}" for title in titles) + "  matched by")
+    for letter, of in counts.items():
+        experiment = DIVING48_EXPERIMENTS[letter]
+        cells = "".join(f"  {of.get(title, '-'):>12}" for title in titles)
+        click.echo(f"{letter:>10}  {100 * experiment.level:5.2f}{cells}  {experiment.matched_by}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.models import check_hidden, get_model_family
+from benchmark.models import MODELS, check_model, is_outside
 from tsgen.common.errors import DataError, UsageError, unknown_name
 
 TARGETS: dict[str, tuple[str, ...]] = {
@@ -17,6 +18,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
 """Source domain -> target domains, as in section 4.1 of the paper."""
 
 MAX_SEED = 2**63 - 1
+PRECISIONS = ("fp32", "tf32", "bf16")
+"""Of convolutions and products; weights, statistics and update are float32. tf32 is a mode of NVIDIA GPUs."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,14 @@ class RunConfig:
     learning_rate: float = 1e-3
     momentum: float = 0.9
     weight_decay: float = 1e-5
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        get_model_family(self.model)
-        check_hidden(self.hidden)
+        check_model(self.model, self.hidden)
         if self.source not in TARGETS:
             raise unknown_name("source", self.source, TARGETS)
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
         if not self.seeds:
             raise UsageError("no seeds given; give at least one, like --seeds 42.")
         for seed in (*self.seeds, self.data_seed):
@@ -67,6 +72,12 @@ class RunConfig:
     @property
     def targets(self) -> tuple[str, ...]:
         return TARGETS[self.source]
+
+    @property
+    def short_name(self) -> str:
+        """Model and source as a name of a file: ``3dcnn-h8-2dot``."""
+        model = re.sub(r"[^A-Za-z0-9.]+", "-", self.model).strip("-.")
+        return f"{model}{f'-h{self.hidden}' if self.hidden else ''}-{self.source}"
 
     def to_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "seeds": list(self.seeds)}
@@ -101,11 +112,18 @@ PRESETS: dict[str, RunConfig] = {
 
 
 def make_config(preset: str, **overrides: Any) -> RunConfig:
-    """The preset with every override that is not None."""
+    """The preset with every override that is not None; epochs and patience of the paper are those of the family."""
     if preset not in PRESETS:
         raise unknown_name("preset", preset, PRESETS)
+    base = PRESETS[preset]
     given = {name: value for name, value in overrides.items() if value is not None}
-    return dataclasses.replace(PRESETS[preset], **given)
+    model = given.get("model", base.model)
+    if is_outside(model):
+        given.setdefault("hidden", 0)
+    elif model in MODELS and preset == "paper":
+        given.setdefault("max_epochs", MODELS[model].max_epochs)
+        given.setdefault("patience", MODELS[model].patience)
+    return dataclasses.replace(base, **given)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

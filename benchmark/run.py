@@ -1,9 +1,10 @@
-"""A whole run: data, one training per seed, then the targets, then the result. The only place that knows the order."""
+"""Whole runs: data, training of every seed, then the targets, then the results. The only place that knows the order."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,158 +12,217 @@ import torch
 from tqdm import tqdm
 
 from benchmark.config import RunConfig
-from benchmark.data import Clips, DataPlan, Say, SourceData, plan_data
-from benchmark.engine.device import prepare, select_device
-from benchmark.engine.fit import Fitted, fit
+from benchmark.data import ClipFile, Clips, DataPlan, Say, SourceData, TargetData, plan_data
+from benchmark.engine.device import Environment, prepare, select_device
+from benchmark.engine.fit import Fitted, Watch, fit
+from benchmark.engine.member import Training
 from benchmark.engine.selection import Epoch, best_epoch
 from benchmark.engine.state import save_state
+from benchmark.engine.tuning import check_pack, tune
 from benchmark.evaluation import predict
-from benchmark.models import build_model, count_parameters
+from benchmark.models import build_model, trainable_parameters
 from benchmark.predictions import Predictions, predictions_path, write_predictions
 from benchmark.results import Result, RunDirectory, SeedTraining
 from benchmark.scoring import score
-from tsgen.common.errors import DataError
+from tsgen.common.errors import DataError, RacError
 from tsgen.common.files import write_text_atomic
 
 
-def run(
-    config: RunConfig,
-    out: Path,
+def run(config: RunConfig, out: Path, **options: object) -> RunDirectory:
+    """:func:`run_many` for one run; raises what went wrong."""
+    outcome = run_many([(config, out)], **options)[0]  # type: ignore[arg-type]
+    if isinstance(outcome, RacError):
+        raise outcome
+    return outcome
+
+
+def run_many(
+    jobs: Sequence[tuple[RunConfig, Path]],
     *,
     digits: str | None,
     data_dir: Path,
     device: str = "auto",
     threads: int | None = None,
+    pack: str = "auto",
     resume: bool = False,
     say: Say = lambda line: None,
     quiet: bool = False,
-) -> RunDirectory:
-    """Do everything that is not done yet and leave a finished run directory at ``out``.
+    stop: Callable[[], bool] = lambda: False,
+) -> list[RunDirectory | RacError]:
+    """Do everything that is not done yet and leave a finished run directory for each config; outcomes in order.
 
-    Sections 3.1 and 4.1 of the paper. Target files are made beforehand, so that a missing digit source is noticed
-    before hours of training, but opened only when every seed is trained.
+    Sections 3.1 and 4.1 of the paper. All configs have one model and protocol; seeds and source may differ. Up to
+    ``pack`` trainings run side by side (:func:`benchmark.engine.tuning.tune`). Target files are made
+    beforehand, so that a missing digit source is noticed before hours of training, but opened only when every seed is
+    trained. A run whose loss was not finite has the error as its outcome. StoppedError when ``stop()`` was true at the
+    end of an epoch.
     """
+    check_pack(pack)
     where = select_device(device)
-    environment = prepare(where, threads)
-    directory = RunDirectory(out)
-    directory.check_free(config, resume=resume)
-    if directory.result_path.exists():
-        say(f"{out} is finished: nothing to do.")
-        return directory
-    plan = plan_data(config, digits, data_dir)
-    for line in directory.begin(config, plan.digests(), environment.to_json()):
-        say(f"resumed elsewhere than begun, so the last bits may differ ({line})")
-    for file in plan.files:
-        file.ensure(say)
+    environment = prepare(where, threads, pack)
+    outcomes: dict[int, RunDirectory | RacError] = {}
+    begun: dict[int, _Run] = {}
+    library = _Library()
+    for number, (config, out) in enumerate(jobs):
+        directory = RunDirectory(out)
+        directory.check_free(config, resume=resume)
+        if directory.result_path.exists():
+            say(f"{out} is finished: nothing to do.")
+            outcomes[number] = directory
+        else:
+            begun[number] = _Run(config, directory, plan_data(config, digits, data_dir))
+    for one in begun.values():
+        for line in one.directory.begin(one.config, one.plan.digests(), environment.to_json()):
+            say(f"resumed elsewhere than begun, so the last bits may differ ({line})")
+        for file in one.plan.files:
+            file.ensure(say)
 
-    source = plan.load_source(say)
-    fitted = {}
-    for seed in config.seeds:
-        fitted[seed] = _train(config, seed, source, where, directory, say, quiet)
-    data = _evaluate(config, fitted, source.val, plan, where, directory, say)
+    owners = [one for one in begun.values() for _ in one.config.seeds]
+    trainings = [
+        Training(one.config, seed, library.source(one.plan, say), one.directory.seed_path(seed, "state.safetensors"))
+        for one in begun.values()
+        for seed in one.config.seeds
+    ]
+    if trainings:
+        fitted = _fit(trainings, owners, where, pack, say, quiet, stop)
+        for training, owner, outcome in zip(trainings, owners, fitted, strict=True):
+            owner.take(training.seed, outcome, say)
+    for number, one in begun.items():
+        outcomes[number] = one.failure or _finish(one, library, environment, where, say)
+    return [outcomes[number] for number in range(len(jobs))]
 
+
+@dataclass
+class _Run:
+    """A run on its way."""
+
+    config: RunConfig
+    directory: RunDirectory
+    plan: DataPlan
+    fitted: dict[int, Fitted] = field(default_factory=dict)
+    failure: RacError | None = None
+
+    def take(self, seed: int, outcome: Fitted | RacError, say: Say) -> None:
+        """Keep what training one seed gave: metrics and checkpoint, or the failure."""
+        if isinstance(outcome, RacError):
+            self.failure = self.failure or outcome
+            return
+        self.fitted[seed] = outcome
+        # Written again here because a kill may have come between the state and the metrics of the last epoch.
+        _write_metrics(self.directory.seed_path(seed, "metrics.jsonl"), list(outcome.history))
+        save_state(
+            self.directory.seed_path(seed, "checkpoint.safetensors"),
+            outcome.weights,
+            {"model": self.config.model, "hidden": self.config.hidden, "seed": seed, "epoch": outcome.best_epoch},
+        )
+        V = outcome.history[outcome.best_epoch - 1].val_accuracy
+        epochs = f"epoch {outcome.best_epoch} of {len(outcome.history)}"
+        say(f"{self.config.source}, seed {seed}: best source validation accuracy {V:.3f} in {epochs}")
+
+
+class _Library:
+    """Clips that several runs share, read once."""
+
+    def __init__(self) -> None:
+        self._sources: dict[tuple[ClipFile, ClipFile], SourceData] = {}
+        self._targets: dict[ClipFile, TargetData] = {}
+
+    def source(self, plan: DataPlan, say: Say) -> SourceData:
+        key = (plan.train, plan.val)
+        if key not in self._sources:
+            self._sources[key] = plan.load_source(say)
+        return self._sources[key]
+
+    def targets(self, plan: DataPlan, say: Say) -> list[TargetData]:
+        for file in plan.targets:
+            if file not in self._targets:
+                self._targets[file] = TargetData(file.load(say))
+        return [self._targets[file] for file in plan.targets]
+
+
+def _fit(
+    trainings: Sequence[Training],
+    owners: Sequence[_Run],
+    device: torch.device,
+    pack: str,
+    say: Say,
+    quiet: bool,
+    stop: Callable[[], bool],
+) -> list[Fitted | RacError]:
+    config = trainings[0].config
+    tuning = tune(pack, trainings, device, say)
+    for source in dict.fromkeys(one.config.source for one in owners):
+        seeds = [str(training.seed) for training in trainings if training.config.source == source]
+        say(f"training on {config.n_train} {source} clips: seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}")
+    batches = config.max_epochs * (config.n_train // config.batch_size)
+    with tqdm(
+        total=len(trainings) * batches, desc=config.model, unit="batch", disable=True if quiet else None
+    ) as progress:
+
+        def on_epoch(number: int, history: list[Epoch]) -> None:
+            training, last, best = trainings[number], history[-1], best_epoch(history)
+            _write_metrics(owners[number].directory.seed_path(training.seed, "metrics.jsonl"), history)
+            progress.set_postfix_str(
+                f"{training.config.source}, seed {training.seed}: epoch {last.epoch}, loss {last.train_loss:.3f}, "
+                f"V {last.val_accuracy:.3f} (best {history[best - 1].val_accuracy:.3f})"
+            )
+
+        def on_batch(models: int) -> None:
+            progress.update(models)
+
+        return fit(trainings, device, tuning, Watch(on_batch, on_epoch, say, stop))
+
+
+def _finish(one: _Run, library: _Library, environment: Environment, device: torch.device, say: Say) -> RunDirectory:
+    config, directory = one.config, one.directory
+    source = library.source(one.plan, say)
+    say(f"evaluating on {', '.join(config.targets)}")
+    domains = [source.val, *(target.clips for target in library.targets(one.plan, say))]
+    model = build_model(config.model, config.hidden, len(source.val.class_names)).to(device)
+    for seed, fitted in one.fitted.items():
+        model.load_state_dict(fitted.weights)
+        _predict(model, seed, domains, device, directory)
     facts = environment.to_json()
     if directory.was_resumed_elsewhere():
         facts["determinism"] = "none: the run was resumed in another environment, see environment.json"
     directory.write_result(
         Result(
             config=config,
-            parameters=count_parameters(config.model, config.hidden),
+            parameters=trainable_parameters(model),
             trainings=tuple(
-                SeedTraining(seed, one.best_epoch, len(one.history), one.stopped) for seed, one in fitted.items()
+                SeedTraining(seed, fitted.best_epoch, len(fitted.history), fitted.stopped)
+                for seed, fitted in one.fitted.items()
             ),
             scorecard=score(config, directory.read_predictions(config)),
-            data=tuple(clips.facts.to_json() for clips in (source.train, *data)),
+            data=tuple(clips.facts.to_json() for clips in (source.train, *domains)),
             environment=facts,
         )
     )
     return directory
 
 
-def _train(
-    config: RunConfig,
-    seed: int,
-    source: SourceData,
-    device: torch.device,
-    directory: RunDirectory,
-    say: Say,
-    quiet: bool,
-) -> Fitted:
-    say(f"seed {seed}: training on {source.train.facts.n} {config.source} clips")
-    metrics_path = directory.seed_path(seed, "metrics.jsonl")
-    batches = config.max_epochs * (config.n_train // config.batch_size)
-    with tqdm(total=batches, desc=f"seed {seed}", unit="batch", disable=True if quiet else None) as progress:
-        fitted = fit(
-            config,
-            seed,
-            source,
-            device,
-            state_path=directory.seed_path(seed, "state.safetensors"),
-            on_batch=lambda: _advance(progress),
-            on_epoch=_epoch_writer(metrics_path, progress),
+def _predict(
+    model: torch.nn.Module, seed: int, domains: Sequence[Clips], device: torch.device, directory: RunDirectory
+) -> None:
+    for clips in domains:
+        facts = clips.facts
+        logits = predict(model, clips, device)
+        if not np.isfinite(logits).all():
+            raise DataError(f"seed {seed}: the model's answers on {facts.domain} are not finite.")
+        predictions = Predictions(
+            domain=facts.domain,
+            split=facts.split,
+            seed=seed,
+            class_names=clips.class_names,
+            content_hash=facts.content_hash,
+            digits_source=facts.digits_source,
+            digits_sha256=facts.digits_sha256,
+            clip_id=clips.clip_id,
+            label=clips.labels,
+            logits=logits,
         )
-    # Written again here because a kill may have come between the state and the metrics of the last epoch.
-    _write_metrics(metrics_path, list(fitted.history))
-    save_state(
-        directory.seed_path(seed, "checkpoint.safetensors"),
-        fitted.weights,
-        {"model": config.model, "hidden": config.hidden, "seed": seed, "epoch": fitted.best_epoch},
-    )
-    V = fitted.history[fitted.best_epoch - 1].val_accuracy
-    say(f"seed {seed}: best source validation accuracy {V:.3f} in epoch {fitted.best_epoch} of {len(fitted.history)}")
-    return fitted
-
-
-def _evaluate(
-    config: RunConfig,
-    fitted: dict[int, Fitted],
-    val: Clips,
-    plan: DataPlan,
-    device: torch.device,
-    directory: RunDirectory,
-    say: Say,
-) -> list[Clips]:
-    say(f"evaluating on {', '.join(config.targets)}")
-    domains = [val, *(target.clips for target in plan.load_targets(say))]
-    for seed, one in fitted.items():
-        model = build_model(config.model, config.hidden, len(val.class_names)).to(device)
-        model.load_state_dict(one.weights)
-        for clips in domains:
-            facts = clips.facts
-            logits = predict(model, clips, device)
-            if not np.isfinite(logits).all():
-                raise DataError(f"seed {seed}: the model's answers on {facts.domain} are not finite.")
-            predictions = Predictions(
-                domain=facts.domain,
-                split=facts.split,
-                seed=seed,
-                class_names=clips.class_names,
-                content_hash=facts.content_hash,
-                digits_source=facts.digits_source,
-                digits_sha256=facts.digits_sha256,
-                clip_id=clips.clip_id,
-                label=clips.labels,
-                logits=logits,
-            )
-            write_predictions(predictions_path(directory.path, seed, facts.domain), predictions)
-    return domains
-
-
-def _epoch_writer(path: Path, progress: tqdm[None]) -> Callable[[list[Epoch]], None]:
-    def write(history: list[Epoch]) -> None:
-        _write_metrics(path, history)
-        last, best = history[-1], best_epoch(history)
-        progress.set_postfix_str(
-            f"epoch {last.epoch}, loss {last.train_loss:.3f}, V {last.val_accuracy:.3f} "
-            f"(best {history[best - 1].val_accuracy:.3f})"
-        )
-
-    return write
+        write_predictions(predictions_path(directory.path, seed, facts.domain), predictions)
 
 
 def _write_metrics(path: Path, history: list[Epoch]) -> None:
     write_text_atomic(path, "".join(json.dumps(epoch.to_json()) + "\n" for epoch in history))
-
-
-def _advance(progress: tqdm[None]) -> None:
-    progress.update()  # without its answer, which fit has no use for

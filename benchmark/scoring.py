@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark import statistics
 from benchmark.config import RunConfig
-from benchmark.models import MODELS
+from benchmark.models import model_title
 from benchmark.predictions import Predictions
 from benchmark.statistics import Estimate
 from tsgen.common.errors import DataError
@@ -107,7 +107,7 @@ def score(config: RunConfig, predictions: Mapping[tuple[int, str], Predictions])
         )
 
     return Scorecard(
-        title=f"{MODELS[config.model].title}, {config.hidden} hidden units a layer, trained on {config.source}",
+        title=f"{model_title(config.model, config.hidden)}, trained on {config.source}",
         seeds=config.seeds,
         chance=chance,
         valid=V.low > max(chance, statistics.majority_share(first.label)),

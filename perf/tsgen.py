@@ -34,7 +34,7 @@ def contenders(domain: str, n: int, folder: Path) -> dict[str, Callable[[], int]
     recipe, digit_set = make_recipe(domain, n, digits="embedded")
     bitmaps, labels = (digit_set.bitmaps, digit_set.labels) if digit_set else (None, None)
     generator = Generator(recipe, bitmaps, labels)
-    some = min(n, 1000)
+    some, read_clips = min(n, 1000), min(n, 4000)
     source = np.ones((256, *CLIP_SHAPE), dtype=np.uint8)
     target = np.empty_like(source)
     made = folder / f"{domain}.h5"
@@ -70,11 +70,11 @@ def contenders(domain: str, n: int, folder: Path) -> dict[str, Callable[[], int]
 
     def read_back() -> int:
         with tsgen.open_clips(made) as clip_set:
-            return len(clip_set.clips(0, 4000))
+            return len(clip_set.clips(0, read_clips))
 
     def read_with_h5py() -> int:
         with h5py.File(made) as file:
-            return len(file["clips"][:some])
+            return len(file["clips"][:read_clips])
 
     return {
         "tsgen make, whole command": whole_command,

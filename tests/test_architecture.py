@@ -25,7 +25,7 @@ OPEN_TO_BENCHMARK = {
 # Inside tsgen: a module imports only from lower layers.
 LAYERS = [
     {"vocabulary", "common", "philox", "profiles", "published", "framesource", "export_forms", "canvas"},
-    {"trajectories", "motion", "domains", "entities", "idx", "domainfile", "strict"},
+    {"trajectories", "motion", "domains", "entities", "idx", "domainfile", "strict", "deflate"},
     {"perlin", "mnist_cache", "digits"},
     {"recipe", "sampling"},
     {"raster", "reference", "clipfile", "clipset"},

@@ -19,16 +19,20 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of <malloc.h>
 DEVICES = ("auto", "cpu", "cuda")
 
 BITWISE = "bitwise: the same machine type, versions and thread count give the same bytes"
-STATISTICAL = "statistical: CUDA's max-pool backward adds in varying order; repeated runs differ in the last bits"
+STATISTICAL = "statistical: that a GPU repeats a run bit by bit was never checked; the last bits may differ"
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What may change the last bits of a result; ``processor`` is the name of the CPU or GPU that trained."""
+    """What may change the last bits of a result.
+
+    ``processor`` is the name of the CPU or GPU that trained, ``pack`` what was asked for: "auto" or a number of models.
+    """
 
     device: str
     processor: str
     threads: int
+    pack: str
     determinism: str
     python: str
     numpy: str
@@ -48,7 +52,7 @@ def select_device(wanted: str) -> torch.device:
     return torch.device("cuda" if has_cuda and wanted != "cpu" else "cpu")
 
 
-def prepare(device: torch.device, threads: int | None) -> Environment:
+def prepare(device: torch.device, threads: int | None, pack: str) -> Environment:
     """Set up torch for this process and describe it."""
     if threads is not None:
         if threads < 1:
@@ -64,6 +68,7 @@ def prepare(device: torch.device, threads: int | None) -> Environment:
         device=device.type,
         processor=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         threads=torch.get_num_threads(),
+        pack=pack,
         determinism=BITWISE if device.type == "cpu" else STATISTICAL,
         python=platform.python_version(),
         numpy=np.__version__,

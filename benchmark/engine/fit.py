@@ -1,39 +1,34 @@
-"""Train one model on one source domain with one seed. The only training loop."""
+"""The only training loop: every family, any number of models at a time, any device.
+
+The paper's protocol (section 3.2): SGD at a constant rate, the first checkpoint with the highest accuracy on source
+validation is kept, training ends when it was not beaten for ``patience`` epochs.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.config import RunConfig
-from benchmark.data import Clips, SourceData
-from benchmark.engine.selection import Epoch, best_epoch, stop_reason
-from benchmark.engine.state import copy_of, load_state, save_state, with_prefix, without_prefix
-from benchmark.evaluation import as_model_input, logits_of
-from benchmark.models import build_model
-from tsgen.common.errors import DataError, RacError
+from benchmark.data import SourceData
+from benchmark.engine.member import Member, Training, fresh_model
+from benchmark.engine.pack import Pack, Tuning
+from benchmark.engine.precision import prepare_precision, self_test
+from benchmark.engine.selection import Epoch, best_epoch
+from benchmark.engine.state import copy_of
+from benchmark.engine.step import Resident, Steps
+from benchmark.evaluation import as_model_input
+from tsgen.common.errors import RacError
 
 PERMUTATION_STREAM = 1  # separates these random numbers from any other use of the seed
-
-
-@dataclass
-class Training:
-    """Everything that an interrupted training needs to go on: it is what the state file holds."""
-
-    model: nn.Module
-    optimizer: torch.optim.SGD
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    history: list[Epoch] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -46,50 +41,62 @@ class Fitted:
     stopped: str
 
 
-def fit(
-    config: RunConfig,
-    seed: int,
-    source: SourceData,
-    device: torch.device,
-    state_path: Path | None = None,
-    on_batch: Callable[[], None] = lambda: None,
-    on_epoch: Callable[[list[Epoch]], None] = lambda history: None,
-) -> Fitted:
-    """Train until ``stop_reason``; go on from ``state_path`` if it exists, and leave the state there after each epoch.
+@dataclass(frozen=True)
+class Watch:
+    """What a caller wants to hear, and whether it wants to stop.
 
-    Raises TypeError for data that is not source data, RacError when the loss is no longer finite (the state of the
-    last good epoch stays), DataError when the state belongs to another run.
+    ``on_batch(members)`` after each step; ``on_epoch(number of the training, its history)`` after each epoch;
+    ``say`` a line for the user; ``stop()`` true: leave after this epoch.
     """
-    if not isinstance(source, SourceData):
-        raise TypeError(f"fit takes SourceData, not {type(source).__name__}: targets play no part in training")
-    belongs_to = _identity(config, seed, source)
-    train_clips, train_labels = _on_device(source.train, device)
-    val_clips, val_labels = _on_device(source.val, device)
-    training = _begin(config, seed, len(source.train.class_names), device)
-    if state_path is not None and state_path.exists():
-        _restore(training, state_path, belongs_to)
-    while (reason := stop_reason(training.history, config.max_epochs, config.patience)) is None:
-        epoch, started = len(training.history) + 1, time.perf_counter()
-        order = torch.from_numpy(epoch_order(seed, epoch, len(train_clips))).to(device)
-        train_loss = _train_epoch(training, train_clips, train_labels, order, config.batch_size, on_batch)
-        val_logits = logits_of(training.model, val_clips)
-        val_loss = F.cross_entropy(val_logits, val_labels)
-        val_hits = (val_logits.argmax(dim=1) == val_labels).sum()
-        metrics = Epoch(
-            epoch=epoch,
-            train_loss=float(train_loss),
-            val_loss=float(val_loss),
-            val_accuracy=int(val_hits) / len(val_labels),
-            seconds=round(time.perf_counter() - started, 3),
-        )
-        _check_finite(metrics, seed, state_path)
-        training.history.append(metrics)
-        if best_epoch(training.history) == epoch:
-            training.best_weights = copy_of(training.model.state_dict())
-        if state_path is not None:
-            _save(training, state_path, belongs_to)
-        on_epoch(training.history)
-    return Fitted(training.best_weights, tuple(training.history), best_epoch(training.history), reason)
+
+    on_batch: Callable[[int], None] = lambda members: None
+    on_epoch: Callable[[int, list[Epoch]], None] = lambda training, history: None
+    say: Callable[[str], None] = lambda line: None
+    stop: Callable[[], bool] = lambda: False
+
+
+NOBODY = Watch()
+ALONE = Tuning()
+
+
+class StoppedError(RacError):
+    """The caller's ``stop`` ended a training whose state files hold everything up to the last epoch."""
+
+
+def fit(
+    trainings: Sequence[Training], device: torch.device, tuning: Tuning = ALONE, watch: Watch = NOBODY
+) -> list[Fitted | RacError]:
+    """Train all, at most ``tuning.pack_size`` at a time; the outcomes in the same order.
+
+    A training whose loss is no longer finite ends with a RacError as its outcome, the others go on. A pack that does
+    not fit into the memory of the device is halved. All trainings have one model and protocol. Raises DataError when a
+    state file is damaged or belongs to another run, StoppedError when ``watch.stop`` says so.
+    """
+    config = _common_config(trainings)
+    prepare_precision(config.precision, device)
+    sources = distinct_sources(training.source for training in trainings)
+    resident = Resident.of(sources, device)
+    self_test(fresh_model(trainings[0]).to(device), as_model_input(resident.val_clips[0, :4]), config.precision)
+    members = [Member.begin(training, device) for training in trainings]
+    failures: dict[int, RacError] = {}
+
+    def unfinished() -> list[int]:
+        return [n for n, member in enumerate(members) if n not in failures and member.stop_reason is None]
+
+    while numbers := unfinished()[: tuning.pack_size]:
+        try:
+            together = {number: members[number] for number in numbers}
+            failures |= _train_together(together, resident, sources, tuning, watch)
+        except torch.OutOfMemoryError as problem:
+            if len(numbers) == 1:
+                raise RacError(
+                    f"{config.model} with {config.hidden} hidden units does not fit into the memory of the device "
+                    f"({problem}); a smaller --batch-size needs less."
+                ) from problem
+            tuning = dataclasses.replace(tuning, pack_size=len(numbers) // 2)
+            watch.say(f"out of memory with {len(numbers)} models at a time: going on with {tuning.pack_size}")
+            torch.cuda.empty_cache()
+    return [failures.get(number) or _fitted(member) for number, member in enumerate(members)]
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
@@ -99,79 +106,81 @@ def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
     return np.argsort(words, kind="stable")
 
 
-def _train_epoch(
-    training: Training, clips: Tensor, labels: Tensor, order: Tensor, batch_size: int, on_batch: Callable[[], None]
-) -> Tensor:
-    """Mean loss over the batches, still on the device: nothing in here waits for it."""
-    training.model.train()
-    total = torch.zeros((), dtype=torch.float64, device=clips.device)
-    num_batches = len(order) // batch_size  # the last incomplete batch is dropped, as in the paper
-    for batch in torch.split(order[: num_batches * batch_size], batch_size):
-        training.optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(training.model(as_model_input(clips[batch])), labels[batch])
-        loss.backward()  # type: ignore[no-untyped-call]
-        training.optimizer.step()
-        total += loss.detach()
-        on_batch()
-    return total / num_batches
+def _train_together(
+    members: dict[int, Member], resident: Resident, sources: Sequence[SourceData], tuning: Tuning, watch: Watch
+) -> dict[int, RacError]:
+    """Epochs of all members side by side, until one of them is finished or fails; the failures."""
+    first = next(iter(members.values()))
+    device, config = resident.val_clips.device, first.training.config
+    pack = Pack([member.model() for member in members.values()], device, tuning)
+    momentum = [member.momentum for member in members.values()]
+    steps = Steps(pack, momentum, config, resident, [sources.index(m.training.source) for m in members.values()])
+    num_clips, num_val = resident.train_clips.shape[1], resident.val_clips.shape[1]
+    failures: dict[int, RacError] = {}
+    while not failures and all(member.stop_reason is None for member in members.values()):
+        started = time.perf_counter()
+        epochs = [len(member.history) + 1 for member in members.values()]
+        orders = [
+            epoch_order(member.training.seed, epoch, num_clips)
+            for member, epoch in zip(members.values(), epochs, strict=True)
+        ]
+        losses = steps.train_epoch(orders, lambda: watch.on_batch(len(members)))
+        val_losses, val_hits = steps.validate()
+        losses = losses.double().cpu()  # here the host waits for the device, once an epoch
+        seconds = (time.perf_counter() - started) / len(members)
+        for place, (number, member) in enumerate(members.items()):
+            metrics = Epoch(
+                epoch=epochs[place],
+                train_loss=float(losses[:, place].mean()),
+                val_loss=float(val_losses[place]),
+                val_accuracy=int(val_hits[place]) / num_val,
+                seconds=round(seconds, 3),
+            )
+            problem = _not_finite(metrics, losses[:, place], member.training)
+            if problem is not None:
+                failures[number] = problem
+                continue
+            member.finish_epoch(
+                metrics,
+                copy_of(pack.weights_of(place)),
+                copy_of({name: pack.slice(buffer, place) for name, buffer in steps.momentum.items()}),
+            )
+            watch.on_epoch(number, member.history)
+        if watch.stop() and any(member.stop_reason is None for member in members.values()):
+            raise StoppedError("stopped after an epoch, as asked; the state files hold everything up to it.")
+    return failures
 
 
-def _on_device(clips: Clips, device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(clips.clips).to(device), torch.from_numpy(clips.labels).to(device)
+def _fitted(member: Member) -> Fitted:
+    assert member.stop_reason is not None
+    return Fitted(member.best_weights, tuple(member.history), best_epoch(member.history), member.stop_reason)
 
 
-def _begin(config: RunConfig, seed: int, num_classes: int, device: torch.device) -> Training:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # weights are drawn on the CPU: the same on every device
-        model = build_model(config.model, config.hidden, num_classes).to(device)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-    )
-    return Training(model, optimizer)
-
-
-def _check_finite(metrics: Epoch, seed: int, state_path: Path | None) -> None:
+def _not_finite(metrics: Epoch, losses: Tensor, training: Training) -> RacError | None:
     if math.isfinite(metrics.train_loss) and math.isfinite(metrics.val_loss):
-        return
-    kept = f"; the state after epoch {metrics.epoch - 1} is kept in {state_path}" if state_path else ""
-    raise RacError(
-        f"seed {seed}: the loss is not finite in epoch {metrics.epoch} (train {metrics.train_loss}, "
-        f"validation {metrics.val_loss}){kept}. A lower learning rate may help."
+        return None
+    bad = torch.nonzero(~torch.isfinite(losses))
+    where = f"batch {int(bad[0]) + 1} of {len(losses)}" if len(bad) else "validation"
+    kept = f"; the state after epoch {metrics.epoch - 1} is kept in {training.state_path}" if metrics.epoch > 1 else ""
+    return RacError(
+        f"seed {training.seed}: the loss is not finite in epoch {metrics.epoch}, {where} (train {metrics.train_loss}, "
+        f"validation {metrics.val_loss}){kept if training.state_path else ''}. A lower learning rate may help."
     )
 
 
-def _identity(config: RunConfig, seed: int, source: SourceData) -> dict[str, Any]:
-    settings = {name: value for name, value in config.to_json().items() if name not in ("seeds", "n_target", "preset")}
-    hashes = [source.train.facts.content_hash, source.val.facts.content_hash]
-    return {"config": settings, "seed": seed, "source_content_hashes": hashes}
+def _common_config(trainings: Sequence[Training]) -> RunConfig:
+    """That of the first; ValueError unless the others differ in seeds and source only."""
+    first = trainings[0].config
+    for training in trainings:
+        alike = dataclasses.replace(training.config, seeds=first.seeds, source=first.source)
+        if alike != first:
+            raise ValueError(f"trainings of one pack differ in {first.differences(training.config)}")
+    return first
 
 
-def _save(training: Training, path: Path, belongs_to: dict[str, Any]) -> None:
-    momentum = {
-        name: training.optimizer.state[parameter]["momentum_buffer"]
-        for name, parameter in training.model.named_parameters()
-        if training.optimizer.state[parameter].get("momentum_buffer") is not None
-    }
-    tensors = {
-        **with_prefix("model", training.model.state_dict()),
-        **with_prefix("momentum", momentum),
-        **with_prefix("best", training.best_weights),
-    }
-    save_state(path, tensors, {"belongs_to": belongs_to, "history": [asdict(epoch) for epoch in training.history]})
-
-
-def _restore(training: Training, path: Path, belongs_to: dict[str, Any]) -> None:
-    tensors, facts = load_state(path)
-    if facts.get("belongs_to") != belongs_to:
-        raise DataError(f"{path} belongs to another run (config, seed or data differ); give another --out.")
-    try:
-        training.model.load_state_dict(without_prefix("model", tensors))
-        training.history = [Epoch(**epoch) for epoch in facts["history"]]
-    except (RuntimeError, KeyError, TypeError) as problem:
-        raise DataError(f"{path} is damaged: {problem}") from problem
-    training.best_weights = without_prefix("best", tensors)
-    momentum = without_prefix("momentum", tensors)
-    for name, parameter in training.model.named_parameters():
-        if name in momentum:  # in the parameter's memory layout, as SGD itself would have it
-            buffer = torch.empty_like(parameter).copy_(momentum[name])
-            training.optimizer.state[parameter]["momentum_buffer"] = buffer.detach()
+def distinct_sources(sources: Iterable[SourceData]) -> list[SourceData]:
+    found: list[SourceData] = []
+    for source in sources:
+        if not any(source is one for one in found):
+            found.append(source)
+    return found

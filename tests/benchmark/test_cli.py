@@ -156,12 +156,18 @@ def test_interrupted_run_resumes_to_the_same_bytes(finished, rac_bench, tmp_path
 @pytest.mark.parametrize(
     "options, message",
     [
-        ("--model 3dcn", "unknown model '3dcn'. Did you mean '3dcnn'? Allowed: 3dcnn."),
+        ("--model 3dcn", "unknown model '3dcn'. Did you mean '3dcnn'? Allowed: 3dcnn, convlstm, timesf-8, timesf-1."),
         ("--source 2dots", "unknown source '2dots'. Did you mean '2dot'? Allowed: 2dot, mnist-bg."),
         ("--source 5dot", "unknown source '5dot'."),
         ("--preset quik", "unknown preset 'quik'. Did you mean 'quick'?"),
         ("--hidden 0", "hidden 0 is not possible; allowed: 1..4096"),
         ("--hidden -1", "hidden -1 is not possible"),
+        ("--model timesf-1 --hidden 3", "hidden 3 is not possible for timesf-1: rotary embeddings turn pairs"),
+        ("--model torchvison:r3d_18", "unknown kind of model 'torchvison'. Did you mean 'torchvision'?"),
+        ("--model py: --hidden 2", "model 'py:' has no name after the colon"),
+        ("--model torchvision:r3d_18 --hidden 2", "torchvision:r3d_18 has its own layers; leave --hidden out."),
+        ("--precision fp16", "unknown precision 'fp16'."),
+        ("--pack few", "pack 'few' is not possible"),
         ("--seeds 42,42", "seeds given twice: 42"),
         ("--seeds 42,x", "seeds '42,x' are not whole numbers separated by commas"),
         ("--seeds -1", "seed -1 is not possible"),
@@ -216,10 +222,40 @@ def test_score_of_no_run_and_of_a_half_run(finished, rac_bench, tmp_path):
 
 def test_params(rac_bench):
     printed = rac_bench("params", "--hidden", "2,16", "--json").stdout
-    assert json.loads(printed)["parameters"] == {"2": 1573, "16": 24645}
-    assert "156869" in rac_bench("params").stdout
-    done = rac_bench("params", "--hidden", "0", ok=False)
+    assert json.loads(printed) == {
+        "3dcnn": {"2": 1573, "16": 24645},
+        "convlstm": {"2": 1497, "16": 52261},
+        "timesf-8": {"2": 20421, "16": 1023493},
+        "timesf-1": {"2": 877, "16": 20421},
+    }
+    table = rac_bench("params").stdout
+    assert {"156869", "433253", "8968709", "153413"} <= set(table.split())
+    assert "8968709" not in rac_bench("params", "--model", "3dcnn").stdout
+
+
+def test_params_of_the_diving48_experiments(rac_bench):
+    counts = json.loads(rac_bench("params", "--diving48", "--json").stdout)
+    assert counts["a"] == counts["c"] == {"3D CNN": 10_651_824, "ConvLSTM": 14_367_280, "TimeSformer": 84_795_440}
+    assert counts["d"] == {"3D CNN": 39_888_816, "ConvLSTM": 14_367_280}
+    assert counts["e"] == {"3D CNN": 14_613_424, "ConvLSTM": 14_367_280, "TimeSformer": 14_675_760}
+    assert counts["h"] == {"3D CNN": 14_613_424, "ConvLSTM": 14_367_280}
+    assert "50.07" in rac_bench("params", "--diving48").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ("--hidden 0", "hidden 0 is not possible"),
+        ("--hidden 2,x", "not whole numbers separated by commas"),
+        ("--model 4dcnn", "unknown model '4dcnn'"),
+        ("--model torchvision:r3d_18", "params counts our own families"),
+        ("--diving48 --hidden 2", "leave --model and --hidden out"),
+    ],
+)
+def test_params_refuses(rac_bench, arguments, says):
+    done = rac_bench("params", *arguments.split(), ok=False)
     assert done.returncode == 2
+    assert says in done.stderr
 
 
 def test_damaged_cached_clips_are_made_anew(plan, tiny):

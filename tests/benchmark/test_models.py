@@ -6,77 +6,137 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch.func import functional_call, stack_module_state
 
+from benchmark.experiments import DIVING48_CLASSES, DIVING48_EXPERIMENTS
 from benchmark.models import MODELS, build_model, count_parameters
 from benchmark.models.cnn3d import CNN3D
+from benchmark.models.convlstm import ConvLSTM
+from benchmark.models.reference import PlainCNN3D, PlainConvLSTM
+from benchmark.models.specs import DIVING48, ClipShape, CNN3DSpec, ConvLSTMSpec, TimeSformerSpec
 
 TABLE8 = Path(__file__).parents[1] / "oracles" / "table8.csv"
 MISPRINTS = {("timesf8", 2): 20421}
 
+POOLED = CNN3DSpec((3, 2), (3, 5), (True, True)), ClipShape(5, 1, 9, 8)
+PADDED = CNN3DSpec((3, 2, 2), (5, 3, 3), (True, False, True), pool_padding=1), ClipShape(4, 3, 7, 6)
+RECURRENT = ConvLSTMSpec((3, 2), (3, 3)), ClipShape(4, 1, 12, 8)
+STRIDED = ConvLSTMSpec((3, 2), (5, 3), stride=2, readout="all"), ClipShape(3, 3, 21, 20)
+
 
 def table8(model):
+    column = model.replace("-", "")
     with TABLE8.open() as lines:
         rows = csv.DictReader(line for line in lines if not line.startswith("#"))
-        return [(int(row["hidden"]), MISPRINTS.get((model, int(row["hidden"])), int(row[model]))) for row in rows]
+        return [(int(row["hidden"]), MISPRINTS.get((column, int(row["hidden"])), int(row[column]))) for row in rows]
 
 
 @pytest.mark.parametrize("model, hidden, expected", [(m, h, n) for m in MODELS for h, n in table8(m)])
 def test_parameter_counts_are_those_of_table_8(model, hidden, expected):
-    assert count_parameters(model, hidden) == expected
+    assert count_parameters(MODELS[model].spec_of(hidden)) == expected
 
 
-def test_parameter_count_not_printed_in_table_8():
-    assert count_parameters("3dcnn", 10) == 12165
+@pytest.mark.parametrize(
+    "model, expected", [("3dcnn", 12165), ("convlstm", 21865), ("timesf-8", 409285), ("timesf-1", 9165)]
+)
+def test_parameter_counts_not_printed_in_table_8(model, expected):
+    assert count_parameters(MODELS[model].spec_of(10)) == expected
 
 
-class PlainCNN3D(nn.Module):
-    """The block order of the paper, written down as it is: Conv -> ReLU -> MaxPool -> BatchNorm."""
+@pytest.mark.parametrize(
+    "experiment, family, expected",
+    [
+        ("a", "3D CNN", 10_651_824),
+        ("a", "ConvLSTM", 14_367_280),
+        ("d", "3D CNN", 39_888_816),
+        ("d", "ConvLSTM", 14_367_280),
+        ("e", "3D CNN", 14_613_424),
+    ],
+)
+def test_parameter_counts_on_diving48(experiment, family, expected):
+    spec = DIVING48_EXPERIMENTS[experiment].models[family]
+    assert count_parameters(spec, DIVING48, DIVING48_CLASSES) == expected
 
-    def __init__(self, hidden, num_classes):
-        super().__init__()
-        layers, channels = [], 1
-        for _ in range(3):
-            layers += [nn.Conv3d(channels, hidden, 3, padding=1), nn.ReLU(), nn.MaxPool3d(2, 2), nn.BatchNorm3d(hidden)]
-            channels = hidden
-        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(hidden * 128, num_classes))
 
-    def forward(self, clips):
-        return self.net(clips.transpose(1, 2))
+def test_the_printed_count_of_experiment_d_is_its_encoder():
+    with torch.device("meta"):
+        model = CNN3D(DIVING48_EXPERIMENTS["d"].models["3D CNN"], DIVING48, DIVING48_CLASSES)
+    assert sum(p.numel() for name, p in model.named_parameters() if not name.startswith("head")) == 23_299_968
 
 
-def test_fast_model_equals_the_plain_one_over_several_steps():
+@pytest.mark.parametrize("fast, plain, case", [(CNN3D, PlainCNN3D, PADDED), (ConvLSTM, PlainConvLSTM, STRIDED)])
+def test_fast_and_plain_models_start_from_the_same_weights(fast, plain, case):
+    states = []
+    for model in (fast, plain):
+        torch.manual_seed(3)
+        states.append(model(*case, 5).state_dict())
+    torch.testing.assert_close(*states, rtol=0, atol=0)
+
+
+def assert_equal(mine, theirs):
+    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10)
+
+
+def clips_of(shape, *leading):
+    size = (*leading, shape.frames, shape.channels, shape.height, shape.width)
+    return torch.rand(size, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("spec, shape", [POOLED, PADDED])
+def test_fast_cnn_equals_the_plain_one_over_several_steps(spec, shape):
     torch.manual_seed(0)
-    plain, fast = PlainCNN3D(2, 5).double(), CNN3D(2, 5).double()
-    with torch.no_grad():
-        plain_parameters = [p for m in plain.net if isinstance(m, nn.Conv3d) for p in m.parameters()]
-        plain_parameters += [p for m in plain.net if isinstance(m, nn.BatchNorm3d) for p in m.parameters()]
-        plain_parameters += list(plain.net[-1].parameters())
-        for mine, theirs in zip(fast.parameters(), plain_parameters, strict=True):
-            assert mine.shape == theirs.shape
-            mine.copy_(theirs)
-    optimizers = [
-        torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=1e-5)
-        for parameters in (plain_parameters, list(fast.parameters()))
-    ]
-    labels = torch.arange(4)
+    plain, fast = models = PlainCNN3D(spec, shape, 5).double(), CNN3D(spec, shape, 5).double()
+    fast.load_state_dict(plain.state_dict())
+    optimizers = [torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-5) for model in models]
     for _ in range(3):
-        clips = torch.rand(4, 20, 1, 64, 64, dtype=torch.float64)
-        outputs = []
-        for model, optimizer in zip((plain, fast), optimizers, strict=True):
+        clips, outputs = clips_of(shape, 6), []
+        for model, optimizer in zip(models, optimizers, strict=True):
             optimizer.zero_grad()
             outputs.append(model(clips))
-            F.cross_entropy(outputs[-1], labels).backward()
+            F.cross_entropy(outputs[-1], torch.arange(6) % 5).backward()
             optimizer.step()
-        torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=1e-10)
-        for mine, theirs in zip(fast.parameters(), plain_parameters, strict=True):
-            torch.testing.assert_close(mine.grad, theirs.grad, rtol=0, atol=1e-10)
-            torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10)
+        assert_equal(outputs[1], outputs[0])
+        for mine, theirs in zip(fast.parameters(), plain.parameters(), strict=True):
+            assert_equal(mine.grad, theirs.grad)
+            assert_equal(mine, theirs)
+    assert_equal(fast.state_dict(), plain.state_dict())
     plain.eval(), fast.eval()
-    torch.testing.assert_close(fast(clips), plain(clips), rtol=0, atol=1e-10)
+    assert_equal(fast(clips), plain(clips))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("gradient", ["outside vmap", "inside vmap"])
+@pytest.mark.parametrize("model, case", [(CNN3D, POOLED), (CNN3D, PADDED), (ConvLSTM, RECURRENT), (ConvLSTM, STRIDED)])
+def test_ensemble_through_vmap_equals_separate_models(model, case, gradient, training):
+    torch.manual_seed(0)
+    members = [model(*case, 5).double().train(training) for _ in range(3)]
+    parameters, buffers = stack_module_state(members)
+    clips, labels = clips_of(case[1], 3, 4), torch.arange(4)
+
+    def loss_of(parameters, buffers, clips):
+        logits = functional_call(members[0], (parameters, buffers), (clips,))
+        return F.cross_entropy(logits, labels), logits
+
+    if gradient == "inside vmap":
+        gradients, logits = torch.vmap(torch.func.grad(loss_of, has_aux=True))(parameters, buffers, clips)
+    else:
+        losses, logits = torch.vmap(loss_of)(parameters, buffers, clips)
+        losses.sum().backward()
+        gradients = {name: p.grad for name, p in parameters.items()}
+
+    for m, member in enumerate(members):
+        alone = member(clips[m])
+        F.cross_entropy(alone, labels).backward()
+        assert_equal(logits[m], alone)
+        for name, p in member.named_parameters():
+            assert_equal(gradients[name][m], p.grad)
+        for name, statistics in member.named_buffers():
+            assert_equal(buffers[name][m], statistics)
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("hidden", [1, 3])
-def test_any_positive_hidden_works(model, hidden):
+def test_any_possible_hidden_works(model, hidden):
+    if isinstance(MODELS[model].spec_of(hidden), TimeSformerSpec):
+        hidden *= 2
     assert build_model(model, hidden)(torch.rand(2, 20, 1, 64, 64)).shape == (2, 5)

@@ -31,6 +31,17 @@ def test_threads_and_blocks_change_nothing(tmp_path):
     assert len(hashes) == 1
 
 
+@pytest.mark.parametrize(("n", "block_clips"), [(2500, 700), (2048, 1024), (3000, 2500), (1025, 1)])
+def test_columns_are_whole_whatever_the_blocks(tmp_path, n, block_clips):
+    """Rows of several blocks share a column chunk, and the last chunk is not full."""
+    tsgen.make("2dot", n, tmp_path / "ts.h5", block_clips=block_clips)
+    with tsgen.open_clips(tmp_path / "ts.h5") as clip_set, h5py.File(tmp_path / "ts.h5") as file:
+        clip_set.check_content()
+        assert (file["clip_id"][...] == range(n)).all()
+        assert file["boxes"].chunks[0] == 1024
+        assert (file["boxes"].compression, file["boxes"].shuffle) == ("gzip", True)
+
+
 def test_clip_i_is_the_same_whatever_n(tmp_path):
     for n in (33, 120):
         tsgen.make("mnist", n, tmp_path / f"{n}.h5", seed=3, split="val", digits="embedded")

@@ -89,10 +89,13 @@ class Sink:
 
 @contextlib.contextmanager
 def create_hdf5(path: Path) -> Iterator[tuple[h5py.File, Sink]]:
-    """A new HDF5 file and its sink. OSError on leaving when a write was refused: then ``path`` holds no valid file."""
+    """A new HDF5 file and its sink. OSError on leaving when a write was refused: then ``path`` holds no valid file.
+
+    HDF5 1.10 and later read it. Its index of chunks is an array, written once; the older tree was rewritten all along.
+    """
     sink = Sink(path)
     try:
-        with h5py.File(sink, "w") as file:
+        with h5py.File(sink, "w", libver=("v110", "v110")) as file:
             yield file, sink
         sink.check()
     finally:

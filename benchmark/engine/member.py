@@ -1,0 +1,102 @@
+"""One training among those of a pack: what identifies it, what an interrupted one needs to go on, and its file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.config import RunConfig
+from benchmark.data import SourceData
+from benchmark.engine.selection import Epoch, best_epoch, stop_reason
+from benchmark.engine.state import load_state, save_state, with_prefix, without_prefix
+from benchmark.models import build_model
+from tsgen.common.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """One model, one source domain, one seed; ``state_path`` is written after each epoch and gone on from."""
+
+    config: RunConfig
+    seed: int
+    source: SourceData
+    state_path: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.source, SourceData):
+            raise TypeError(f"training takes SourceData, not {type(self.source).__name__}: targets play no part in it")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a state must agree on. How many seeds there are and what comes after training does not matter."""
+        left_out = ("seeds", "n_target", "preset")
+        settings = {name: value for name, value in self.config.to_json().items() if name not in left_out}
+        hashes = [self.source.train.facts.content_hash, self.source.val.facts.content_hash]
+        return {"config": settings, "seed": self.seed, "source_content_hashes": hashes}
+
+
+@dataclass
+class Member:
+    """A training after its last complete epoch. No step changes these tensors: a step that fails leaves them good."""
+
+    training: Training
+    weights: dict[str, Tensor]
+    momentum: dict[str, Tensor] = field(default_factory=dict)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    history: list[Epoch] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, training: Training, device: torch.device) -> Member:
+        """Fresh weights, or those of the state file; DataError when that is damaged or of another training."""
+        model = fresh_model(training)
+        weights = {name: tensor.to(device) for name, tensor in model.state_dict().items()}
+        path = training.state_path
+        if path is None or not path.exists():
+            return cls(training, weights)
+        tensors, facts = load_state(path)
+        if facts.get("belongs_to") != training.identity:
+            raise DataError(f"{path} belongs to another run (config, seed or data differ); give another --out.")
+        stored = without_prefix("model", tensors)
+        try:
+            model.load_state_dict(stored)
+            history = [Epoch(**epoch) for epoch in facts["history"]]
+        except (RuntimeError, KeyError, TypeError) as problem:
+            raise DataError(f"{path} is damaged: {problem}") from problem
+        on_device = {name: tensor.to(device) for name, tensor in tensors.items()}
+        weights, momentum = without_prefix("model", on_device), without_prefix("momentum", on_device)
+        return cls(training, weights, momentum, without_prefix("best", on_device) or weights, history)
+
+    @property
+    def stop_reason(self) -> str | None:
+        return stop_reason(self.history, self.training.config.max_epochs, self.training.config.patience)
+
+    def finish_epoch(self, epoch: Epoch, weights: dict[str, Tensor], momentum: dict[str, Tensor]) -> None:
+        """Take over the state after an epoch that went well, and write it. The tensors must not change any more."""
+        self.history.append(epoch)
+        self.weights, self.momentum = weights, momentum
+        if best_epoch(self.history) == epoch.epoch:
+            self.best_weights = weights
+        if self.training.state_path is not None:
+            tensors = {**with_prefix("model", self.weights), **with_prefix("momentum", self.momentum)}
+            if self.best_weights is not self.weights:  # no tensor may be stored twice
+                tensors |= with_prefix("best", self.best_weights)
+            facts = {"belongs_to": self.training.identity, "history": [asdict(epoch) for epoch in self.history]}
+            save_state(self.training.state_path, tensors, facts)
+
+    def model(self) -> nn.Module:
+        """A model with the weights as they are now."""
+        model = fresh_model(self.training)
+        model.load_state_dict(self.weights)
+        return model
+
+
+def fresh_model(training: Training) -> nn.Module:
+    """Weights are drawn on the CPU from the seed: the same on every device and in every pack."""
+    config = training.config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        return build_model(config.model, config.hidden, len(training.source.train.class_names))

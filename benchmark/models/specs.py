@@ -1,0 +1,71 @@
+"""What a model is made of, as frozen records without torch: shapes of clips and layers of the three families."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """What one clip looks like to a model: (frames, channels, height, width)."""
+
+    frames: int = 20
+    channels: int = 1
+    height: int = 64
+    width: int = 64
+
+
+TEMPORAL_SHAPE = ClipShape()
+DIVING48 = ClipShape(32, 3, 224, 224)
+
+
+@dataclass(frozen=True)
+class CNN3DSpec:
+    """Blocks Conv3d(stride 1, padding k // 2) -> ReLU -> MaxPool3d(2) where ``pooled`` -> BatchNorm3d."""
+
+    channels: tuple[int, ...]
+    kernels: tuple[int, ...]
+    pooled: tuple[bool, ...]
+    pool_padding: int = 0
+
+    def __post_init__(self) -> None:
+        _same_length(self.channels, self.kernels, self.pooled)
+
+
+@dataclass(frozen=True)
+class ConvLSTMSpec:
+    """Blocks ConvLSTM cell -> MaxPool2d(2) per frame -> BatchNorm3d; ``stride`` of the input convolutions.
+
+    ``readout``: the linear head sees the "last" frame of the last block, or "all" of its frames.
+    """
+
+    channels: tuple[int, ...]
+    kernels: tuple[int, ...]
+    stride: int = 1
+    readout: Literal["last", "all"] = "last"
+
+    def __post_init__(self) -> None:
+        _same_length(self.channels, self.kernels)
+
+
+@dataclass(frozen=True)
+class TimeSformerSpec:
+    """Divided space-time attention on ``patch_px`` squares; the width of the tokens is heads * head_dim."""
+
+    head_dim: int
+    heads: int
+    depth: int
+    patch_px: int = 16
+
+    @property
+    def dim(self) -> int:
+        return self.heads * self.head_dim
+
+
+Spec = CNN3DSpec | ConvLSTMSpec | TimeSformerSpec
+
+
+def _same_length(*lists: tuple[object, ...]) -> None:
+    if len({len(each) for each in lists}) != 1 or not lists[0]:
+        raise ValueError(f"layers are given by lists of one length, not of {[len(each) for each in lists]}")
