@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +35,9 @@ class Pack:
     def __init__(self, models: Sequence[nn.Module], device: torch.device, tuning: Tuning) -> None:
         self.size = len(models)
         self._model = models[0].to(device)
-        if hasattr(self._model, "recurrence") and self.size == 1:
-            self._model.recurrence = tuning.recurrence  # others have no rule for stacked weights
+        model: Any = self._model
+        if hasattr(model, "recurrence") and self.size == 1:  # only "eager" has a rule for stacked weights
+            model.recurrence = tuning.recurrence
         self._in_state = self._model.state_dict().keys()
         if self.size == 1:
             self.parameters: dict[str, Tensor] = dict(self._model.named_parameters())
