@@ -70,6 +70,21 @@ def render(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def render_training(result: dict[str, Any]) -> str:
+    """As :func:`render`, of a results file of ``perf/train.py``."""
+    lines = [
+        "| model | h | clips a step | plain, ms | engine, ms | the engine is faster by | GFLOP a step |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {row['model']} | {row['hidden']} | {row['batch']} | {row['plain_ms']:.0f} | {row['engine_ms']:.0f} "
+        f"| {row['engine_is_faster_by']:.2f}x | {row['gflop_per_step']:.1f} |"
+        for row in result["rows"]
+    ]
+    facts = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
+    return "\n".join([*lines, "", f"`{result['command']}`; median of {result['rounds']} interleaved rounds; {facts}."])
+
+
 def write(name: str, result: dict[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"

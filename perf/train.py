@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.append(sys.path.pop(0))  # tsgen.py beside this file has the name of the package: let that be found first
 
-from measure import machine, write
+from measure import machine, render_training, write
 
 LARGE_ON_A_CPU, SMALL_BATCH, BATCH = 16, 16, 64
 LONGEST_S = 20
@@ -160,21 +160,6 @@ def compare(model: str, hidden: int, options: argparse.Namespace) -> dict[str, A
     return row
 
 
-def render(result: dict[str, Any]) -> str:
-    """The Markdown table of a results file; docs/performance.md holds what this returns, and a test compares them."""
-    lines = [
-        "| model | h | clips a step | plain, ms | engine, ms | the engine is faster by | GFLOP a step |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {row['model']} | {row['hidden']} | {row['batch']} | {row['plain_ms']:.0f} | {row['engine_ms']:.0f} "
-        f"| {row['engine_is_faster_by']:.2f}x | {row['gflop_per_step']:.1f} |"
-        for row in result["rows"]
-    ]
-    facts = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
-    return "\n".join([*lines, "", f"`{result['command']}`; median of {result['rounds']} interleaved rounds; {facts}."])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(VARIANTS))
@@ -206,7 +191,7 @@ def main() -> None:
 
         result["machine"]["gpu"] = torch.cuda.get_device_name()
     result["hours_of_all_runs_measured_here"] = sum(row["hours_of_its_runs"] for row in result["rows"])
-    print(render(result))
+    print(render_training(result))
     if not options.dry_run:
         print(f"wrote {write(f'train-{options.device}', result)}")
 

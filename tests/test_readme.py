@@ -19,7 +19,11 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 DEMO = ROOT / "docs" / "results" / "demo"
 AUDITS = ROOT / "docs" / "results" / "audit"
 # What a test can afford: the same commands with less to do.
-CHEAPER = {"rac-bench run": "--epochs 1 --n-train 64 --n-val 40 --n-target 40 --digits embedded --threads 1"}
+CHEAPER = {
+    "rac-bench run": "--epochs 1 --n-train 64 --n-val 40 --n-target 40 --digits embedded --threads 1",
+    "rac-bench sweep": "--hidden 2 --models 3dcnn --sources 2dot --seeds 42 --epochs 1 --n-train 64 --n-val 40 "
+    "--n-target 40 --digits embedded --workers 1",
+}
 
 
 def shell_commands(text: str) -> list[str]:
@@ -45,12 +49,13 @@ def test_the_demo_table_is_what_the_record_gives():
     assert shown.group(1) == render(RunDirectory(DEMO).scorecard())
 
 
-def test_the_performance_table_is_what_its_results_file_gives():
+@pytest.mark.parametrize("name, render", [("tsgen", "render"), ("train-cpu", "render_training")])
+def test_the_performance_tables_are_what_their_results_files_give(name, render):
     specification = importlib.util.spec_from_file_location("measure", ROOT / "perf" / "measure.py")
     measure = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(measure)
-    result = json.loads((ROOT / "perf" / "results" / "tsgen.json").read_text())
-    assert measure.render(result) in (ROOT / "docs" / "performance.md").read_text()
+    result = json.loads((ROOT / "perf" / "results" / f"{name}.json").read_text())
+    assert getattr(measure, render)(result) in (ROOT / "docs" / "performance.md").read_text()
 
 
 def audit_table() -> str:

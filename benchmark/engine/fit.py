@@ -87,7 +87,9 @@ def fit(
         try:
             together = {number: members[number] for number in numbers}
             failures |= _train_together(together, resident, sources, tuning, watch)
-        except torch.OutOfMemoryError as problem:
+        except (torch.OutOfMemoryError, RuntimeError) as problem:
+            if not _is_out_of_memory(problem):
+                raise
             if len(numbers) == 1:
                 raise RacError(
                     f"{config.model} with {config.hidden} hidden units does not fit into the memory of the device "
@@ -104,6 +106,11 @@ def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
     # NumPy keeps the raw words of a bit generator stable over versions, Generator.permutation it does not.
     words = np.random.Philox(key=[seed, PERMUTATION_STREAM], counter=[0, 0, 0, epoch]).random_raw(n)
     return np.argsort(words, kind="stable")
+
+
+def _is_out_of_memory(problem: Exception) -> bool:
+    """CUDA has a class for it, the CPU's allocator only a text."""
+    return isinstance(problem, torch.OutOfMemoryError) or "can't allocate memory" in str(problem)
 
 
 def _train_together(

@@ -242,6 +242,13 @@ def test_out_of_memory_halves_the_pack_and_says_so(tiny, source, monkeypatch):
         fit([Training(one, 0, source)], CPU)
 
 
+def test_memory_of_the_cpu_that_runs_out(tiny, source, monkeypatch):
+    """Really: a batch that asks the allocator for 2**62 bytes."""
+    monkeypatch.setattr(Steps, "train_epoch", lambda *_: torch.empty(2**60))
+    with pytest.raises(RacError, match="does not fit into the memory"):
+        fit([Training(tiny, 0, source)], CPU)
+
+
 def test_trainings_of_one_pack_have_one_protocol(tiny, source):
     other = dataclasses.replace(tiny, learning_rate=0.5)
     with pytest.raises(ValueError, match=r"differ in .*learning_rate"):
