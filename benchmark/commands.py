@@ -65,6 +65,7 @@ def _override(name: str, kind: type, text: str) -> Callable[[Callable[..., None]
     show_default=True,
     help="How many seeds train together, or auto: one on a CPU; on a GPU all if a short trial shows that it pays.",
 )
+@click.option("--levels", help="Keep checkpoints at these source validation accuracies as well, like 0.3,0.35.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. [runs/MODEL-hHIDDEN-SOURCE-PRESET]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out; start it if there is none.")
 @click.option(
@@ -79,6 +80,7 @@ def run(
     device: str,
     threads: int | None,
     pack: str,
+    levels: str | None,
     out: Path | None,
     resume: bool,
     data_dir: Path | None,
@@ -91,7 +93,10 @@ def run(
     best checkpoint on the targets, and prints accuracy and robustness ratio (rr) with 95% intervals. An interrupted run
     continues with --resume to the same result.
     """
+    from benchmark.engine.levels import parse_levels
+
     config = make_config(preset, max_epochs=epochs, seeds=None if seeds is None else parse_seeds(seeds), **overrides)
+    wanted_levels = () if levels is None else parse_levels(levels)
     require_torch()
     out = out or Path("runs") / f"{config.short_name}-{config.preset}"
 
@@ -111,6 +116,7 @@ def run(
             device=device,
             threads=threads,
             pack=pack,
+            levels=wanted_levels,
             resume=resume,
             say=say,
         )
@@ -122,18 +128,6 @@ def run(
         return
     click.echo(render(directory.scorecard()))
     click.echo(f"\nWritten to {out}: result.json, report.md, checkpoints, predictions of every clip.")
-
-
-@click.command("score")
-@click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the scorecard as JSON.")
-def score(run_dir: Path, as_json: bool) -> None:
-    """Recompute accuracies, rr and intervals of RUN_DIR from its predictions alone. Writes nothing."""
-    from benchmark.results import RunDirectory
-    from benchmark.table import render
-
-    card = RunDirectory(run_dir).scorecard()
-    click.echo(json.dumps(card.to_json(), indent=1) if as_json else render(card))
 
 
 @click.command("params")

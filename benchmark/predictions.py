@@ -1,4 +1,7 @@
-"""CONTRACT 3: what a trained model said about every clip of a domain. One HDF5 file per seed and domain, data only."""
+"""What a trained model said about every clip of a domain, beside the truth; and its HDF5 file in a run directory.
+
+Submissions hold the same without the labels: :mod:`benchmark.submission.answers`.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,14 @@ from tsgen.common.h5write import create_hdf5
 
 SCHEMA_VERSION = 1
 FORMAT = "rac-bench-predictions"
+TOP = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """clip_id int64 (N,), label int64 (N,), logits float32 (N, C) of one seed on one domain and split.
+    """clip_id int64 (N,), label int64 (N,), and the answers of one seed on one domain and split.
 
+    The answers are either logits float32 (N, C) or top5 int64 (N, min(5, C)): distinct class ids, the best first.
     ``content_hash`` is that of the clip file. DataError when anything does not fit together.
     """
 
@@ -34,36 +39,78 @@ class Predictions:
     digits_sha256: str | None
     clip_id: NDArray[np.int64]
     label: NDArray[np.int64]
-    logits: NDArray[np.float32]
+    logits: NDArray[np.float32] | None = None
+    top5: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         where = f"predictions of seed {self.seed} on {self.domain}"
         n, classes = len(self.clip_id), len(self.class_names)
         if n == 0 or self.clip_id.shape != (n,) or self.label.shape != (n,):
             raise DataError(f"{where}: clip_id {self.clip_id.shape} and label {self.label.shape} are not both (N,).")
-        if self.logits.shape != (n, classes):
-            raise DataError(f"{where}: logits are {self.logits.shape}; expected {(n, classes)}, one column a class.")
-        types = [str(column.dtype) for column in (self.clip_id, self.label, self.logits)]
-        if types != ["int64", "int64", "float32"]:
-            raise DataError(f"{where}: types are {', '.join(types)}; expected int64, int64, float32.")
+        answers = self.top5 if self.logits is None else self.logits
+        if answers is None or (self.logits is not None and self.top5 is not None):
+            raise DataError(f"{where}: expected either logits or top5.")
+        name, columns, kind = ("top5", min(TOP, classes), "int64")
+        if self.logits is not None:
+            name, columns, kind = ("logits", classes, "float32")
+        if answers.shape != (n, columns):
+            raise DataError(f"{where}: {name} are {answers.shape}; expected {(n, columns)} for {classes} classes.")
+        types = [str(column.dtype) for column in (self.clip_id, self.label, answers)]
+        if types != ["int64", "int64", kind]:
+            raise DataError(f"{where}: types are {', '.join(types)}; expected int64, int64, {kind}.")
         if len(np.unique(self.clip_id)) != n:
             raise DataError(f"{where}: a clip_id occurs twice.")
         if not 0 <= self.label.min() <= self.label.max() < classes:
             raise DataError(f"{where}: labels outside 0..{classes - 1}.")
-        if not np.isfinite(self.logits).all():
+        if self.logits is not None and not np.isfinite(self.logits).all():
             raise DataError(f"{where}: logits contain NaN or infinity.")
+        if self.top5 is not None and not is_ranking(self.top5, classes):
+            raise DataError(f"{where}: a row of top5 repeats a class, or names one outside 0..{classes - 1}.")
+
+    @property
+    def ranked(self) -> NDArray[np.int64]:
+        """Class ids, the best first; of equal logits the smaller id. int64 (N, min(5, C))."""
+        if self.logits is None:
+            assert self.top5 is not None
+            return self.top5
+        order = np.argsort(-self.logits, axis=1, kind="stable")
+        return np.asarray(order[:, :TOP], dtype=np.int64)
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The class with the largest logit, of equal ones the first. int64 (N,)."""
+        if self.logits is None:
+            return self.ranked[:, 0]
+        return np.asarray(self.logits.argmax(axis=1), dtype=np.int64)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """bool (N,): the largest logit is that of the label; of equal ones the first counts."""
-        return np.asarray(self.logits.argmax(axis=1) == self.label)
+        """bool (N,): :attr:`predicted` is the label."""
+        return np.asarray(self.predicted == self.label)
+
+    @property
+    def correct_in_top5(self) -> NDArray[np.bool_] | None:
+        """bool (N,): the label is among the best five. None with five classes or fewer: it would always be."""
+        if len(self.class_names) <= TOP:
+            return None
+        return np.asarray((self.ranked == self.label[:, None]).any(axis=1))
 
 
-def predictions_path(run_dir: Path, seed: int, domain: str) -> Path:
-    return run_dir / "predictions" / f"seed{seed}" / f"{domain}.h5"
+def is_ranking(top5: NDArray[np.int64], num_classes: int) -> bool:
+    """Each row of ``top5`` (N, K) holds K different class ids below ``num_classes``."""
+    ordered = np.sort(top5, axis=1)
+    return bool(((ordered >= 0) & (ordered < num_classes)).all() and (ordered[:, 1:] != ordered[:, :-1]).all())
+
+
+def predictions_path(directory: Path, seed: int, domain: str) -> Path:
+    """Where they lie in a run directory, and the answers in a submission."""
+    return directory / "predictions" / f"seed{seed}" / f"{domain}.h5"
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Of a run, hence with logits."""
+    if predictions.logits is None:
+        raise ValueError("a run directory keeps logits")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as partial, create_hdf5(partial) as (file, _):
         file["clip_id"] = predictions.clip_id

@@ -1,7 +1,8 @@
 """The run directory: which files are in it, and the record that ``result.json`` and ``report.md`` are written from.
 
 config.json  data.json  environment.json          what was asked for, which clips, where it ran
-seed<seed>/  metrics.jsonl  state.safetensors  checkpoint.safetensors
+levels.json                                        only with --levels: at which accuracies checkpoints are captured
+seed<seed>/  metrics.jsonl  state.safetensors  checkpoint.safetensors  level-*.safetensors
 predictions/seed<seed>/<domain>.h5
 result.json  report.md                            written last: a directory with result.json is finished
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 from benchmark.config import RunConfig
 from benchmark.predictions import Predictions, predictions_path, read_predictions
-from benchmark.scoring import Scorecard, score
+from benchmark.scoring import Entry, Scorecard, score
 from benchmark.table import render
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import write_json_atomic, write_text_atomic
@@ -199,7 +200,7 @@ class RunDirectory:
     def scorecard(self) -> Scorecard:
         """Computed from config.json and the predictions, and from nothing else."""
         config = self.read_config()
-        return score(config, self.read_predictions(config))
+        return score(Entry.of_run(config), self.read_predictions(config))
 
     def write_result(self, result: Result) -> None:
         write_text_atomic(self.path / "report.md", result.to_markdown())

@@ -15,6 +15,7 @@ from benchmark.config import RunConfig
 from benchmark.data import ClipFile, Clips, DataPlan, Say, SourceData, TargetData, plan_data
 from benchmark.engine.device import Environment, prepare, select_device
 from benchmark.engine.fit import Fitted, Watch, fit
+from benchmark.engine.levels import check_levels, check_same_levels, describe, record_levels
 from benchmark.engine.member import Training
 from benchmark.engine.selection import Epoch, best_epoch
 from benchmark.engine.state import save_state
@@ -23,7 +24,7 @@ from benchmark.evaluation import predict
 from benchmark.models import build_model, trainable_parameters
 from benchmark.predictions import Predictions, predictions_path, write_predictions
 from benchmark.results import Result, RunDirectory, SeedTraining
-from benchmark.scoring import score
+from benchmark.scoring import Entry, score
 from tsgen.common.errors import DataError, RacError
 from tsgen.common.files import write_text_atomic
 
@@ -44,6 +45,7 @@ def run_many(
     device: str = "auto",
     threads: int | None = None,
     pack: str = "auto",
+    levels: Sequence[float] = (),
     resume: bool = False,
     say: Say = lambda line: None,
     quiet: bool = False,
@@ -54,10 +56,12 @@ def run_many(
     Sections 3.1 and 4.1 of the paper. All configs have one model and protocol; seeds and source may differ. Up to
     ``pack`` trainings run side by side (:func:`benchmark.engine.tuning.tune`). Target files are made
     beforehand, so that a missing digit source is noticed before hours of training, but opened only when every seed is
-    trained. A run whose loss was not finite has the error as its outcome. StoppedError when ``stop()`` was true at the
-    end of an epoch.
+    trained. ``levels``: source validation accuracies at which to keep a checkpoint as well, rising
+    (:mod:`benchmark.engine.levels`). A run whose loss was not finite has the error as its outcome. StoppedError when
+    ``stop()`` was true at the end of an epoch.
     """
     check_pack(pack)
+    check_levels(levels)
     where = select_device(device)
     environment = prepare(where, threads, pack)
     outcomes: dict[int, RunDirectory | RacError] = {}
@@ -66,20 +70,28 @@ def run_many(
     for number, (config, out) in enumerate(jobs):
         directory = RunDirectory(out)
         directory.check_free(config, resume=resume)
+        check_same_levels(directory, config.seeds, levels)
         if directory.result_path.exists():
             say(f"{out} is finished: nothing to do.")
             outcomes[number] = directory
         else:
-            begun[number] = _Run(config, directory, plan_data(config, digits, data_dir))
+            begun[number] = _Run(config, directory, plan_data(config, digits, data_dir), tuple(levels))
     for one in begun.values():
         for line in one.directory.begin(one.config, one.plan.digests(), environment.to_json()):
             say(f"resumed elsewhere than begun, so the last bits may differ ({line})")
+        record_levels(one.directory, levels)
         for file in one.plan.files:
             file.ensure(say)
 
     owners = [one for one in begun.values() for _ in one.config.seeds]
     trainings = [
-        Training(one.config, seed, library.source(one.plan, say), one.directory.seed_path(seed, "state.safetensors"))
+        Training(
+            one.config,
+            seed,
+            library.source(one.plan, say),
+            one.directory.seed_path(seed, "state.safetensors"),
+            one.levels,
+        )
         for one in begun.values()
         for seed in one.config.seeds
     ]
@@ -99,6 +111,7 @@ class _Run:
     config: RunConfig
     directory: RunDirectory
     plan: DataPlan
+    levels: tuple[float, ...] = ()
     fitted: dict[int, Fitted] = field(default_factory=dict)
     failure: RacError | None = None
 
@@ -113,11 +126,19 @@ class _Run:
         save_state(
             self.directory.seed_path(seed, "checkpoint.safetensors"),
             outcome.weights,
-            {"model": self.config.model, "hidden": self.config.hidden, "seed": seed, "epoch": outcome.best_epoch},
+            {
+                "model": self.config.model,
+                "hidden": self.config.hidden,
+                "source": self.config.source,
+                "seed": seed,
+                "epoch": outcome.best_epoch,
+            },
         )
         V = outcome.history[outcome.best_epoch - 1].val_accuracy
         epochs = f"epoch {outcome.best_epoch} of {len(outcome.history)}"
         say(f"{self.config.source}, seed {seed}: best source validation accuracy {V:.3f} in {epochs}")
+        if self.levels:
+            say(f"{self.config.source}, seed {seed}: {describe(outcome.history, self.levels)}")
 
 
 class _Library:
@@ -193,7 +214,7 @@ def _finish(one: _Run, library: _Library, environment: Environment, device: torc
                 SeedTraining(seed, fitted.best_epoch, len(fitted.history), fitted.stopped)
                 for seed, fitted in one.fitted.items()
             ),
-            scorecard=score(config, directory.read_predictions(config)),
+            scorecard=score(Entry.of_run(config), directory.read_predictions(config)),
             data=tuple(clips.facts.to_json() for clips in (source.train, *domains)),
             environment=facts,
         )

@@ -2,36 +2,83 @@
 
 from __future__ import annotations
 
-from benchmark.scoring import SOURCE_ROLE, Row, Scorecard
-from benchmark.statistics import SEEDS_AND_CLIPS, Estimate
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
 
-HEADER = ("domain", "role", "clips", "accuracy", "95% interval", "rr", "95% interval", "rr*")
+from benchmark.scoring import SELECTION, SOURCE_ROLE, Row, Scorecard
+from benchmark.statistics import SEEDS_AND_CLIPS, Estimate
+from benchmark.statistics.rules import DROPPED, NOT_DROPPED, OPEN
+
 FEW_SEEDS = 4
-ALIGN = "<<>>>>>>"
+UNEVEN = 1.5
+"""Balanced accuracy is shown where the most frequent class has so many times its even share of the clips."""
 
 
 def render(card: Scorecard) -> str:
     """The table with its title and footnotes; no trailing newline."""
-    cells = [HEADER, *(_cells(row) for row in card.rows), ("chance", "", "", f"{card.chance:.3f}", "", "", "", "")]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADER))]
-    lines = ["  ".join(f"{text:{a}{w}}" for text, a, w in zip(line, ALIGN, widths, strict=True)) for line in cells]
+    columns = [column for column in COLUMNS if column.shown(card)]
+    cells = [
+        tuple(column.title for column in columns),
+        *(tuple(column.text(row) for column in columns) for row in card.rows),
+        tuple({"domain": "chance", "accuracy": f"{card.chance:.3f}"}.get(column.title, "") for column in columns),
+    ]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
+    aligned = [(column.align, width) for column, width in zip(columns, widths, strict=True)]
+    lines = ["  ".join(f"{text:{a}{w}}" for text, (a, w) in zip(line, aligned, strict=True)) for line in cells]
     rule = "-" * len(lines[0])
     seeds = f"{'seed' if len(card.seeds) == 1 else 'seeds'} {', '.join(map(str, card.seeds))}"
     body = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
     return "\n".join(text.rstrip() for text in [f"{card.title}; {seeds}", "", *body, "", *_notes(card)])
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    accuracy = (f"{row.accuracy.value:.3f}", _interval(row.accuracy))
-    start = (row.domain, row.role, str(row.n), *accuracy)
-    if row.role == SOURCE_ROLE:
-        return (*start, "", "", "")
-    corrected = "-" if row.rr_chance_corrected is None else f"{row.rr_chance_corrected:.3f}"
-    return (*start, "-" if row.rr is None else f"{row.rr.value:.3f}", _interval(row.rr), corrected)
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    text: Callable[[Row], str]
+    align: str = ">"
+    shown: Callable[[Scorecard], bool] = lambda card: True
+
+
+TEXTURE_WORDS = {
+    DROPPED: "less on texture alone than on shape; a low T/V is a sign of little texture bias.",
+    NOT_DROPPED: "more on texture alone than on shape; a low T/V deserves the paper's asterisk.",
+    OPEN: "open; a low T/V deserves the paper's asterisk, with a question mark.",
+}
+
+
+def _of_target(row: Row, text: str) -> str:
+    return "" if row.role == SOURCE_ROLE else text
 
 
 def _interval(estimate: Estimate | None) -> str:
     return "" if estimate is None else f"{estimate.low:.3f} .. {estimate.high:.3f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _value(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else f"{estimate.value:.3f}"
+
+
+def _is_uneven(row: Row) -> bool:
+    return row.populated_classes is not None and row.majority * row.populated_classes > UNEVEN
+
+
+COLUMNS = (
+    _Column("domain", lambda row: row.domain, "<"),
+    _Column("role", lambda row: row.role, "<"),
+    _Column("clips", lambda row: str(row.n)),
+    _Column("accuracy", lambda row: f"{row.accuracy.value:.3f}"),
+    _Column("95% interval", lambda row: _interval(row.accuracy)),
+    _Column("top-5", lambda row: _value(row.top5), shown=lambda card: any(row.top5 is not None for row in card.rows)),
+    _Column("balanced", lambda row: _number(row.balanced_accuracy), shown=lambda card: any(map(_is_uneven, card.rows))),
+    _Column("rr", lambda row: _of_target(row, _value(row.rr))),
+    _Column("95% interval", lambda row: _of_target(row, _interval(row.rr))),
+    _Column("rr*", lambda row: _of_target(row, _number(row.rr_chance_corrected))),
+)
 
 
 def _notes(card: Scorecard) -> list[str]:
@@ -41,13 +88,22 @@ def _notes(card: Scorecard) -> list[str]:
         variance = "Accuracy is the mean over the seeds, rr the ratio of means; intervals carry seeds and clips."
     if 1 < len(card.seeds) < FEW_SEEDS:
         variance += "\nSo few seeds hardly show how much they differ: take these intervals as 90% ones."
+    chosen = f"of the same checkpoint: {SELECTION}." if card.selection == SELECTION else "of the same checkpoint."
     notes = [
-        "rr = accuracy / source validation accuracy (V) of the same checkpoint: the first epoch with the best V.",
+        f"rr = accuracy / source validation accuracy (V) {chosen}",
         "rr* = the same after subtracting chance from both.",
         variance,
     ]
+    if card.selection != SELECTION:
+        notes.append(textwrap.fill(f"Checkpoint, as the submission says: {card.selection}", 100))
+    if any(map(_is_uneven, card.rows)):
+        notes.append("balanced: the mean of the accuracies on each class that has clips.")
     if len(card.seeds) > 1 and any(row.accuracy.variance != SEEDS_AND_CLIPS for row in card.rows):
         notes.append("An accuracy of 0 or 1 has exact bounds from the clips alone.")
+    if card.texture_verdict is not None:
+        notes.append(
+            f"T/S1 = {_value(card.texture)} ({_interval(card.texture)}): {TEXTURE_WORDS[card.texture_verdict]}"
+        )
     if not card.valid:
         notes.append("WARNING: V is not above guessing by its interval; rr and rr* mean nothing here.")
     digits = sorted({(row.digits_source, row.digits_sha256) for row in card.rows if row.digits_source})

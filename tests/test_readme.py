@@ -21,6 +21,10 @@ AUDITS = ROOT / "docs" / "results" / "audit"
 # What a test can afford: the same commands with less to do.
 CHEAPER = {
     "rac-bench run": "--epochs 1 --n-train 64 --n-val 40 --n-target 40 --digits embedded --threads 1",
+    "rac-bench probe": "--digits embedded --threads 1",
+    "rac-bench predict": "--digits embedded",
+    "rac-bench validate": "--digits embedded --allow-custom",
+    "rac-bench score my-submission": "--digits embedded --allow-custom",
     "rac-bench sweep": "--hidden 2 --models 3dcnn --sources 2dot --seeds 42 --epochs 1 --n-train 64 --n-val 40 "
     "--n-target 40 --digits embedded --workers 1",
 }

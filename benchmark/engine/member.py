@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmark.config import RunConfig
 from benchmark.data import SourceData
+from benchmark.engine.levels import level_name, reached_in
 from benchmark.engine.selection import Epoch, best_epoch, stop_reason
 from benchmark.engine.state import load_state, save_state, with_prefix, without_prefix
 from benchmark.models import build_model
@@ -19,12 +20,16 @@ from tsgen.common.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """One model, one source domain, one seed; ``state_path`` is written after each epoch and gone on from."""
+    """One model, one source domain, one seed; ``state_path`` is written after each epoch and gone on from.
+
+    ``levels``: source validation accuracies; the weights that first reach each are kept beside the state.
+    """
 
     config: RunConfig
     seed: int
     source: SourceData
     state_path: Path | None = None
+    levels: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.source, SourceData):
@@ -81,11 +86,26 @@ class Member:
         if best_epoch(self.history) == epoch.epoch:
             self.best_weights = weights
         if self.training.state_path is not None:
+            self._save_levels(self.training.state_path.parent)  # first: a kill in between repeats the epoch
             tensors = {**with_prefix("model", self.weights), **with_prefix("momentum", self.momentum)}
             if self.best_weights is not self.weights:  # no tensor may be stored twice
                 tensors |= with_prefix("best", self.best_weights)
             facts = {"belongs_to": self.training.identity, "history": [asdict(epoch) for epoch in self.history]}
             save_state(self.training.state_path, tensors, facts)
+
+    def _save_levels(self, folder: Path) -> None:
+        config, last = self.training.config, self.history[-1]
+        for level in self.training.levels:
+            if reached_in(self.history, level) == last.epoch:
+                facts = {
+                    "model": config.model,
+                    "hidden": config.hidden,
+                    "seed": self.training.seed,
+                    "epoch": last.epoch,
+                    "level": level,
+                    "val_accuracy": last.val_accuracy,
+                }
+                save_state(folder / level_name(level), self.weights, facts)
 
     def model(self) -> nn.Module:
         """A model with the weights as they are now."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmark.models import MODELS
 from benchmark.predictions import Predictions
-from benchmark.scoring import Scorecard, score
+from benchmark.scoring import Entry, Scorecard, score
 from benchmark.statistics import Estimate
 from benchmark.sweep.grid import Job
 from benchmark.sweep.store import STATES, SweepDirectory
@@ -119,7 +119,7 @@ def _group(directory: SweepDirectory, jobs: Sequence[Job]) -> Group:
     predictions: dict[tuple[int, str], Predictions] = {}
     for job in jobs:
         predictions |= directory.run_directory(job).read_predictions(job.config)
-    return Group(merged.model, merged.hidden, merged.source, score(merged, predictions))
+    return Group(merged.model, merged.hidden, merged.source, score(Entry.of_run(merged), predictions))
 
 
 def _order(job: Job) -> tuple[int, str, int, str]:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.config import make_config
 from benchmark.predictions import Predictions, read_predictions, write_predictions
-from benchmark.scoring import score
+from benchmark.scoring import Entry, score
 from benchmark.table import render
 from tsgen.common.errors import DataError
 
@@ -99,7 +99,7 @@ def a_run(seeds=(42,), **of_mnist):
         for domain, hits in (("5dot", 400), ("mnist", 200), ("mnist-bg", 0)):
             changes = of_mnist if (domain, number) == ("mnist", len(seeds) - 1) else {}
             group[seed, domain] = predictions(domain, "test", seed, n=500, hits=hits + number, **changes)
-    return config, group
+    return Entry.of_run(config), group
 
 
 def test_score_and_table():
@@ -124,9 +124,9 @@ def test_groups_of_seeds_say_so():
 
 
 def test_training_at_chance_is_flagged():
-    config, group = a_run()
+    entry, group = a_run()
     group[42, "2dot"] = predictions(n=1000, hits=210)
-    card = score(config, group)
+    card = score(entry, group)
     assert not card.valid
     assert "WARNING: V is not above guessing" in render(card)
 
@@ -144,7 +144,84 @@ def test_seeds_must_have_answered_the_same_questions(changes, message):
 
 
 def test_files_in_each_others_place_are_refused():
-    config, group = a_run()
+    entry, group = a_run()
     group[42, "5dot"] = group[42, "mnist"]
     with pytest.raises(DataError, match="seed 42 on 5dot say they are of seed 42 on mnist"):
-        score(config, group)
+        score(entry, group)
+
+
+DIVES = tuple(f"dive{number}" for number in range(48))
+
+
+def dives(domain, split, labels, ranked, **changes):
+    """Top-5 answers on clips of 48 classes."""
+    n = len(labels)
+    return predictions(
+        domain, split, n=n, hits=n, class_names=DIVES, label=np.asarray(labels), logits=None, top5=ranked, **changes
+    )
+
+
+def a_diving_entry():
+    # Three classes of 48 have clips: 60 of class 0 (answered 7, 0, ...), 30 of class 1 (right), 10 of class 2 (wrong).
+    labels = np.repeat([0, 1, 2], [60, 30, 10])
+    ranked = np.array([[7, 0, 3, 4, 5], [1, 0, 3, 4, 5], [9, 8, 3, 4, 5]])[labels]
+    right = np.column_stack([labels, *(labels + 3 + k for k in range(4))])
+    entry = Entry("a model", "V", ("S1", "T"), (42,), "the last epoch")
+    group = {(42, "V"): dives("V", "val", labels, right), (42, "S1"): dives("S1", "test", labels, ranked)}
+    group[42, "T"] = dives("T", "test", labels, ranked[:, ::-1].copy())
+    return entry, group
+
+
+def test_other_domains_and_classes_with_top5_and_balanced_accuracy():
+    card = score(*a_diving_entry())
+    assert card.chance == 1 / 48
+    V, S1, T = card.rows
+    assert (V.accuracy.value, S1.accuracy.value, T.accuracy.value) == (1.0, 0.3, 0.0)
+    assert (S1.top5.value, T.top5.value) == (0.9, 0.9)
+    assert S1.populated_classes == 3
+    assert S1.balanced_accuracy == pytest.approx(1 / 3)
+    assert S1.to_json()["top5_accuracy"]["value"] == 0.9
+    text = render(card)
+    assert [word for word in text.splitlines()[2].split() if word in ("top-5", "balanced")] == ["top-5", "balanced"]
+    assert "Checkpoint, as the submission says: the last epoch" in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_logits_and_their_ranking_score_alike():
+    rng = np.random.default_rng(0)
+    logits = rng.integers(0, 4, (200, 48)).astype(np.float32)  # many ties
+    labels = rng.integers(0, 48, 200)
+    one = predictions(n=200, class_names=DIVES, label=labels, logits=logits)
+    other = dives("2dot", "val", labels, one.ranked)
+    np.testing.assert_array_equal(one.correct, other.correct)
+    np.testing.assert_array_equal(one.correct_in_top5, other.correct_in_top5)
+    np.testing.assert_array_equal(one.predicted, one.ranked[:, 0])
+    by_hand = [label in sorted(range(48), key=lambda c: (-row[c], c))[:5] for label, row in zip(labels, logits)]  # noqa: B905
+    np.testing.assert_array_equal(one.correct_in_top5, by_hand)
+
+
+def test_five_classes_have_no_top5():
+    assert predictions().correct_in_top5 is None
+    assert all(row.top5 is None for row in score(*a_run()).rows)
+    assert "top-5" not in render(score(*a_run()))
+
+
+@pytest.mark.parametrize(
+    "top5, message",
+    [
+        (np.zeros((50, 5), np.int64), "repeats a class"),
+        (np.tile(np.arange(1, 6), (50, 1)), "outside 0..4"),
+        (np.tile(np.arange(4), (50, 1)), r"top5 are \(50, 4\); expected \(50, 5\)"),
+        (None, "either logits or top5"),
+    ],
+)
+def test_bad_rankings_are_refused(top5, message):
+    with pytest.raises(DataError, match=message):
+        predictions(logits=None, top5=top5)
+
+
+def test_domains_with_other_classes_are_not_compared():
+    entry, group = a_run()
+    group[42, "mnist"] = predictions("mnist", "test", n=500, class_names=CLASSES[::-1])
+    with pytest.raises(DataError, match="mnist has other classes than 2dot"):
+        score(entry, group)

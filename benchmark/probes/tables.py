@@ -1,0 +1,30 @@
+"""Plain text tables and JSON of estimates, for the probes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark.statistics import Estimate
+
+
+def table(cells: Sequence[Sequence[str]], align: str) -> str:
+    """Rows of cells under a header; ``align`` holds < or > for each column."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(align))]
+    lines = ["  ".join(f"{text:{a}{w}}" for text, a, w in zip(row, align, widths, strict=True)) for row in cells]
+    return "\n".join(line.rstrip() for line in [lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def interval(estimate: Estimate) -> str:
+    return f"{estimate.low:.3f} .. {estimate.high:.3f}"
+
+
+def estimate_json(estimate: Estimate) -> dict[str, Any]:
+    """``high`` is null where it is infinite: JSON has no infinity."""
+    return {
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high if math.isfinite(estimate.high) else None,
+        "variance": estimate.variance,
+    }

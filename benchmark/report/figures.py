@@ -1,0 +1,198 @@
+"""The paper's figures from the entries of a board: Figures 3-6, the supplement's 2-4, and forest plots of rr.
+
+Bands and bars are the 95 % intervals of the scorecards. rr of an entry whose V is not above guessing is not drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmark.report.drawing import Axes, Curve, Drawing, ForestRow, Point, curves, forest, nice_ticks
+from benchmark.report.entries import Board, BoardEntry
+from benchmark.report.style import series_of, styles_of
+from benchmark.report.tables import interval_text, value_text
+from benchmark.scoring import Row
+from benchmark.statistics import Estimate
+
+RR_MAX = 1.5  # what reaches further is cut: such an interval says nothing
+
+
+@dataclass(frozen=True)
+class Figure:
+    """``name`` is that of its file; ``legend``: style and text of each series; ``columns``: drawings side by side."""
+
+    name: str
+    title: str
+    caption: str
+    drawings: tuple[Drawing, ...]
+    legend: tuple[tuple[int, str], ...]
+    columns: int = 3
+
+
+def figures_of(board: Board, styles: dict[tuple[str, str], int] | None = None) -> list[Figure]:
+    """All that the entries of the board allow: curves need two sizes h of a model."""
+    chosen = styles_of(board.entries) if styles is None else styles
+    figures = [_drops(board, chosen), _forest(board, chosen)]
+    if any(len({entry.hidden for entry in entries}) > 1 for entries in _series(board).values()):
+        figures += [_against_hidden(board, chosen, "accuracy"), _against_hidden(board, chosen, "rr")]
+    return figures
+
+
+def _series(board: Board) -> dict[tuple[str, str], list[BoardEntry]]:
+    """Series -> its entries by size."""
+    series: dict[tuple[str, str], list[BoardEntry]] = {}
+    for entry in board.entries:
+        series.setdefault(series_of(entry), []).append(entry)
+    return series
+
+
+def _against_hidden(board: Board, styles: dict[tuple[str, str], int], quantity: str) -> Figure:
+    """Supplement Figures 2-3 (accuracy) and 4 (rr; main Figure 4)."""
+    series = {key: [e for e in entries if e.hidden] for key, entries in _series(board).items()}
+    series = {key: entries for key, entries in series.items() if entries}
+    sizes = sorted({entry.hidden for entries in series.values() for entry in entries})
+    pick = _PICK[quantity]
+    drawings = []
+    for number, domain in enumerate((board.source, *board.targets)):
+        if quantity == "rr" and number == 0:
+            continue
+        lines = []
+        for key, entries in series.items():
+            points = [_point(entry, float(entry.hidden), pick(entry, entry.card.rows[number])) for entry in entries]
+            lines.append(Curve(styles[key], tuple(points)))
+        chance = board.entries[0].card.chance
+        axes = Axes(
+            x_name="hidden units a layer, h",
+            y_name=quantity,
+            ticks={float(size): str(size) for size in sizes},
+            y_max=1.0 if quantity == "accuracy" else _top(lines),
+            log_x=True,
+            reference=(chance, "chance") if quantity == "accuracy" else (1.0, ""),
+        )
+        title = f"{domain}{' (source)' if number == 0 else ''}"
+        drawings.append(curves(title, _words(quantity, domain, board, series), axes, lines))
+    left_out = sum(not entry.card.valid for entries in series.values() for entry in entries)
+    caption = f"{'Accuracy' if quantity == 'accuracy' else 'Robustness ratio'} against the number of hidden units a "
+    caption += f"layer (logarithmic), trained on {board.source}. Bands: 95% intervals."
+    if quantity == "rr" and left_out:
+        caption += f" Left out: {left_out} whose V is not above guessing."
+    title = f"{'Accuracy' if quantity == 'accuracy' else 'Robustness ratio'} against model size, {board.source}"
+    return Figure(f"{_stem(board)}-{quantity}-against-h", title, caption, tuple(drawings), _legend(series, styles))
+
+
+_PICK: dict[str, Callable[[BoardEntry, Row], Estimate | None]] = {
+    "accuracy": lambda entry, row: row.accuracy,
+    "rr": lambda entry, row: row.rr if entry.card.valid else None,
+}
+
+
+def _drops(board: Board, styles: dict[tuple[str, str], int]) -> Figure:
+    """Main Figures 3, 5 and 6: from the best source validation (Bv.) to the targets."""
+    series = _series(board)
+    of_series = [{entry.hidden for entry in entries if entry.hidden} for entries in series.values()]
+    shared = set.intersection(*filter(None, of_series)) if any(of_series) else set()
+    names = ["Bv.", *board.targets]
+    lines = []
+    for key, entries in series.items():
+        chosen = [entry for entry in entries if entry.hidden in shared] or entries
+        points = []
+        for number, name in enumerate(names):
+            mean = _mean([entry.card.rows[number].accuracy for entry in chosen])
+            label = f"{chosen[0].model_title}, {name}: {mean.value:.3f} {interval_text(mean)}"
+            points.append(Point(float(number), mean.value, mean.low, mean.high, label))
+        lines.append(Curve(styles[key], tuple(points)))
+    ticks = {float(number): name for number, name in enumerate(names)}
+    chance = board.entries[0].card.chance
+    top = max(point.high for line in lines for point in line.points if point)
+    axes = Axes("", "accuracy", ticks, 1.0 if top > 0.6 else _ceiling(top), reference=(chance, "chance"))
+    words = "; ".join(
+        f"{entries[0].model_title} from {line.points[0].value:.3f} to "
+        + ", ".join(f"{p.value:.3f} on {name}" for p, name in zip(line.points[1:], board.targets, strict=True) if p)
+        for line, entries in zip(lines, series.values(), strict=True)
+        if line.points[0]
+    )
+    caption = f"Accuracy from the best source validation (Bv., {board.source}) to the targets. "
+    sizes = ", ".join(str(size) for size in sorted(shared) if size)
+    if any(len(entries) > 1 for entries in series.values()):
+        caption += f"Mean over {f'the sizes that all share (h = {sizes})' if sizes else 'the sizes of each'}; "
+        caption += "the band is the mean of their intervals, which is never narrower than the interval of the mean."
+    else:
+        caption += "Bands: 95% intervals."
+    title = f"Accuracy from source to targets, {board.source}"
+    drawing = curves("Accuracy drops", f"Lines of accuracy: {words}.", axes, lines)
+    return Figure(f"{_stem(board)}-drops", title, caption, (drawing,), _legend(series, styles))
+
+
+def _forest(board: Board, styles: dict[tuple[str, str], int]) -> Figure:
+    several = len({(entry.model, entry.hidden) for entry in board.entries}) < len(board.entries)
+    of_target: dict[str, list[ForestRow]] = {}
+    for number, target in enumerate(board.targets, start=1):
+        for entry in board.entries:
+            rr = _PICK["rr"](entry, entry.card.rows[number])
+            name = f"{entry.label} · {entry.origin}" if several else entry.label
+            text = f"{value_text(rr)} {interval_text(rr)}" if rr else "V at guessing"
+            row = ForestRow(styles[series_of(entry)], name, _point(entry, 0.0, rr), text)
+            of_target.setdefault(target, []).append(row)
+    # Room for the values: one wide interval must not make all others small, and ends in an arrow.
+    values = [row.point.value for rows in of_target.values() for row in rows if row.point]
+    top = _ceiling(min(max([1.0, *values]), RR_MAX))
+    drawings = []
+    for target, rows in of_target.items():
+        words = "; ".join(f"{row.name}: {row.text}" for row in rows)
+        drawings.append(forest(target, f"rr with 95% intervals: {words}.", "rr", top, rows, 1.0))
+    caption = f"Robustness ratios with 95% intervals, trained on {board.source}. Dotted line: no loss (rr = 1)."
+    title = f"Robustness ratios, {board.source}"
+    return Figure(f"{_stem(board)}-forest", title, caption, tuple(drawings), ())
+
+
+def _point(entry: BoardEntry, x: float, estimate: Estimate | None) -> Point | None:
+    if estimate is None:
+        return None
+    label = f"{entry.label}: {value_text(estimate)} {interval_text(estimate)}"
+    return Point(x, estimate.value, estimate.low, estimate.high, label)
+
+
+def _mean(estimates: Sequence[Estimate]) -> Estimate:
+    """Of values and of ends: as wide as if the errors of all sizes were one and the same."""
+    n = len(estimates)
+    value, low, high = (sum(getattr(e, end) for e in estimates) / n for end in ("value", "low", "high"))
+    return Estimate(value, low, high, estimates[0].variance)
+
+
+def _top(lines: Sequence[Curve]) -> float:
+    highs = [point.high for line in lines for point in line.points if point] or [1.0]
+    return _ceiling(min(max(*highs, 1.0), RR_MAX))
+
+
+def _ceiling(value: float) -> float:
+    """The next tick above."""
+    ticks = nice_ticks(value)
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else value
+    return math.ceil(value / step - 1e-9) * step
+
+
+def _words(quantity: str, domain: str, board: Board, series: dict[tuple[str, str], list[BoardEntry]]) -> str:
+    number = (board.source, *board.targets).index(domain)
+    parts = []
+    for entries in series.values():
+        values = [(entry.hidden, _PICK[quantity](entry, entry.card.rows[number])) for entry in entries]
+        shown = ", ".join(f"{value.value:.3f} at h {h}" for h, value in values if value)
+        parts.append(f"{entries[0].model_title}: {shown or 'nothing to show'}")
+    return f"{quantity} on {domain}. {'; '.join(parts)}."
+
+
+def _legend(
+    series: dict[tuple[str, str], list[BoardEntry]], styles: dict[tuple[str, str], int]
+) -> tuple[tuple[int, str], ...]:
+    models = [model for model, _ in series]
+    return tuple(
+        (styles[model, origin], entries[0].model_title + (f" ({origin})" if origin and models.count(model) > 1 else ""))
+        for (model, origin), entries in series.items()
+    )
+
+
+def _stem(board: Board) -> str:
+    safe = "".join(char if char.isalnum() or char in "-_" else "-" for char in board.source)
+    return f"{safe}-{board.clips}"

@@ -1,0 +1,50 @@
+"""Who is better than whom on one target of a board: ranks as intervals, and runs of entries that are not told apart.
+
+Every two entries are compared on the clips they share (:mod:`benchmark.statistics.paired`), with Holm's correction for
+the number of comparisons (:mod:`benchmark.statistics.ranking`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark.report.entries import Board
+from benchmark.statistics import pairwise_ratios, rank_intervals, surely_better
+from benchmark.statistics.ranking import letters, tie_runs
+
+
+@dataclass(frozen=True)
+class Rank:
+    """``best`` to ``worst``: 1 + how many entries are surely better, n - how many are surely worse.
+
+    ``ties``: letters; entries that share one are not told apart.
+    """
+
+    best: int
+    worst: int
+    ties: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.best}" if self.best == self.worst else f"{self.best}–{self.worst}"
+
+    @property
+    def ties_text(self) -> str:
+        """An entry is in neighbouring runs: the first and the last letter say which."""
+        return self.ties[0] if len(self.ties) == 1 else f"{self.ties[0]}–{self.ties[-1]}"
+
+
+def ranks_of(board: Board) -> dict[tuple[str, str], Rank]:
+    """(name of the entry, target) -> rank, of the entries whose rr has a meaning."""
+    entries = [entry for entry in board.entries if entry.card.valid]
+    found: dict[tuple[str, str], Rank] = {}
+    for number, target in enumerate(board.targets, start=1):
+        ratios = [entry.card.rows[number].rr for entry in entries]
+        ranked = [(entry, rr.value) for entry, rr in zip(entries, ratios, strict=True) if rr is not None]
+        if not ranked:
+            continue
+        better = surely_better(pairwise_ratios([(entry.correct[0], entry.correct[number]) for entry, _ in ranked]))
+        order = sorted(range(len(ranked)), key=lambda place: -ranked[place][1])
+        shared = letters(tie_runs(better, order), len(ranked))
+        for (entry, _), interval, text in zip(ranked, rank_intervals(better), shared, strict=True):
+            found[entry.name, target] = Rank(*interval, tuple(text.split()))
+    return found

@@ -1,0 +1,208 @@
+"""Where the truth comes from: clip files the scorer has, or clips made again from a recipe of the benchmark's own.
+
+What a submission says about its data only serves to find the truth; labels and classes are never taken from it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.config import RunConfig
+from benchmark.submission.answers import AnswerKey
+from benchmark.submission.layout import shown
+from benchmark.submission.record import EvaluatedOn
+from tsgen.common.errors import DataError, RacError, UsageError
+
+if TYPE_CHECKING:
+    from tsgen.recipe import Recipe
+
+CLIP_FILE_ENDINGS = (".h5", ".hdf5")
+MAX_MADE_PIXELS = 1 << 30
+"""Of clips made again for a submission: so many are drawn in seconds."""
+
+HASH_CHARS = 16
+AUTO = "auto"
+
+
+class AnswerKeys:
+    """Finds the key of a domain; every key is made once and kept, so that many submissions score quickly.
+
+    ``data``: clip files, or folders in which all clip files are taken. ``digits`` as in ``rac-bench run``; with "auto"
+    the embedded ones where the recipe says so, else MNIST. ``allow_custom``: make clips of any recipe again.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Path] = (),
+        *,
+        digits: str | None = AUTO,
+        allow_custom: bool = False,
+        keys: Sequence[AnswerKey] = (),
+    ) -> None:
+        self._digits = digits
+        self.allow_custom = allow_custom
+        self._keys = {key.content_hash: key for key in keys}
+        self._files: dict[str, Path] = {}  # content hash -> clip file, not read yet
+        self._versions: dict[tuple[str, str], list[tuple[str, str]]] = {}  # (domain, split) -> (content hash, where)
+        self._made: dict[str, AnswerKey | str] = {}  # digest of the recipe -> key, or why there is none
+        for key in keys:
+            self._versions.setdefault((key.domain, key.split), []).append((key.content_hash, "the given answer key"))
+        for path in data:
+            self._register(path)
+
+    def find(self, domain: str, facts: EvaluatedOn) -> AnswerKey:
+        """DataError, one line, when there is no key or the submission was evaluated on other clips."""
+        if facts.content_hash in self._files:
+            self._keys[facts.content_hash] = _read_key(self._files[facts.content_hash])
+            del self._files[facts.content_hash]
+        key = self._keys.get(facts.content_hash)
+        if key is None and facts.recipe is not None:
+            key = self._make(domain, facts, facts.recipe)
+        if key is None:
+            raise DataError(self._nothing_found(domain, facts))
+        if (key.domain, key.split) != (domain, facts.split):
+            raise DataError(
+                f"{domain}: content hash {facts.content_hash[:HASH_CHARS]}... is that of {key.domain} {key.split}, "
+                f"not of {domain} {facts.split}; correct the record."
+            )
+        if len(key) != facts.n:
+            raise DataError(f"{domain}: n is {facts.n}, but these clips are {len(key)}; correct the record.")
+        return key
+
+    def _register(self, path: Path) -> None:
+        import tsgen
+
+        named = [path] if not path.is_dir() else [each for each in _walk(path) if each.suffix in CLIP_FILE_ENDINGS]
+        found = False
+        for each in named:
+            try:
+                with tsgen.open_clips(each) as file:
+                    self._files.setdefault(file.content_hash, each)
+                    self._versions.setdefault((file.domain, file.split), []).append((file.content_hash, str(each)))
+                    found = True
+            except DataError:
+                if each == path:
+                    raise
+        if not found:
+            raise UsageError(f"--data {path}: no clip file is in it; give clip files, or folders that hold some.")
+
+    def _make(self, domain: str, facts: EvaluatedOn, recipe_json: dict[str, Any]) -> AnswerKey:
+        from tsgen.recipe import Recipe
+
+        if "\\u" in json.dumps(recipe_json):
+            raise DataError(f"{domain}: the recipe holds other than ASCII text; copy it from the clip file.")
+        try:
+            recipe = Recipe.from_json(recipe_json)
+        except DataError as problem:
+            raise DataError(f"{domain}: {problem}") from None
+        if not self.allow_custom:
+            differing = _own_differences(domain, facts.split, recipe)
+            if differing:
+                raise DataError(
+                    f"{domain}: not the clips of the benchmark ({'; '.join(differing)}). Evaluate on those; the scorer "
+                    "may also give the clip file with --data, or add --allow-custom."
+                )
+        pixels = recipe.n * recipe.domain.num_frames * recipe.domain.size_px**2
+        if pixels > MAX_MADE_PIXELS:
+            raise DataError(f"{domain}: {recipe.n} clips are too many to make again; give the clip file with --data.")
+        made = self._made.get(recipe.digest)
+        if made is None:
+            try:
+                made = _make_key(recipe, self._digits_for(recipe))
+            except RacError as problem:
+                made = f"{problem} Or give the clip file with --data."
+            self._made[recipe.digest] = made
+        if isinstance(made, str):
+            raise DataError(f"{domain}: {made}")
+        if made.content_hash != facts.content_hash:
+            where = "made from the recorded recipe"
+            raise DataError(_other_version(domain, facts, [(made.content_hash, where)]))
+        self._keys[made.content_hash] = made
+        return made
+
+    def _digits_for(self, recipe: Recipe) -> str | None:
+        if self._digits != AUTO:
+            return self._digits
+        return "embedded" if str(recipe.digits_source).startswith("embedded") else None
+
+    def _nothing_found(self, domain: str, facts: EvaluatedOn) -> str:
+        versions = self._versions.get((domain, facts.split), [])
+        if versions:
+            return _other_version(domain, facts, versions)
+        return (
+            f"{domain}: no answer key for its {facts.split} clips: they are not in --data, and the record has no "
+            "recipe to make them from. Give the clip file with --data."
+        )
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _other_version(domain: str, facts: EvaluatedOn, versions: Sequence[tuple[str, str]]) -> str:
+    expected = ", ".join(f"{content_hash[:HASH_CHARS]}... ({where})" for content_hash, where in versions)
+    return (
+        f"another version of the data: {domain} {facts.split}: expected content hash {expected}, found in the record "
+        f"{facts.content_hash[:HASH_CHARS]}...; evaluate on the expected clips."
+    )
+
+
+def _own_differences(domain: str, split: str, recipe: Recipe) -> list[str]:
+    """How a recipe departs from the benchmark's own clips of ``domain``; the digits are compared by their SHA-256."""
+    from tsgen.domains import DOMAINS
+
+    if domain not in DOMAINS:
+        return [f"{shown(domain)} is none of {', '.join(DOMAINS)}"]
+    own = RunConfig()
+    n = own.n_val if split == "val" else own.n_target
+    pairs = {"n": (recipe.n, n), "seed": (recipe.seed, own.data_seed), "split": (recipe.split, split)}
+    mine, its = DOMAINS[domain].to_json(), recipe.domain.to_json()
+    pairs |= {name: (its[name], mine[name]) for name in mine}
+    return [
+        f"{name} is {shown(found)} instead of {wanted}" for name, (found, wanted) in pairs.items() if found != wanted
+    ]
+
+
+def departures(domain: str, facts: EvaluatedOn) -> list[str]:
+    """How clips with a recipe depart from the benchmark's own; empty when they are those."""
+    from tsgen.recipe import Recipe
+
+    return _own_differences(domain, facts.split, Recipe.from_json(facts.recipe or {}))
+
+
+def _make_key(recipe: Recipe, digits: str | None) -> AnswerKey:
+    import tsgen
+
+    with tempfile.TemporaryDirectory(prefix="rac-bench-") as folder:
+        path = Path(folder) / "clips.h5"
+        made = tsgen.make(
+            recipe.domain, recipe.n, path, seed=recipe.seed, split=recipe.split, digits=digits, quiet=True
+        )
+        if made.digits_sha256 != recipe.digits_sha256:
+            theirs, ours = (
+                f"{shown(one.digits_source)} ({shown(one.digits_sha256)[:12]}...)" for one in (recipe, made)
+            )
+            raise DataError(f"the clips show the digits {theirs}, here are {ours}; name the right ones with --digits.")
+        return _read_key(path, check=False)
+
+
+def _read_key(path: Path, *, check: bool = True) -> AnswerKey:
+    import tsgen
+
+    with tsgen.open_clips(path) as file:
+        if check:
+            file.check_content()
+        return AnswerKey(
+            domain=file.domain,
+            split=file.split,
+            class_names=file.class_names,
+            content_hash=file.content_hash,
+            clip_id=file.clip_id,
+            label=file.labels,
+            digits_source=file.digits_source,
+            digits_sha256=file.digits_sha256,
+        )
