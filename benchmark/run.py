@@ -17,6 +17,7 @@ from benchmark.engine.device import Environment, prepare, select_device
 from benchmark.engine.fit import Fitted, Watch, fit
 from benchmark.engine.levels import check_levels, check_same_levels, describe, record_levels
 from benchmark.engine.member import Training
+from benchmark.engine.precision import prepare_precision
 from benchmark.engine.selection import Epoch, best_epoch
 from benchmark.engine.state import save_state
 from benchmark.engine.tuning import check_pack, tune
@@ -64,6 +65,8 @@ def run_many(
     check_levels(levels)
     where = select_device(device)
     environment = prepare(where, threads, pack)
+    for config, _ in jobs:
+        prepare_precision(config.precision, where)
     outcomes: dict[int, RunDirectory | RacError] = {}
     begun: dict[int, _Run] = {}
     library = _Library()

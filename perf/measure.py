@@ -81,6 +81,18 @@ def render_training(result: dict[str, Any]) -> str:
         f"| {row['engine_is_faster_by']:.2f}x | {row['gflop_per_step']:.1f} |"
         for row in result["rows"]
     ]
+    if "packed_ms_per_model" in result["rows"][0]:
+        lines += [
+            "",
+            "| model | h | ten at a time, ms a model | steps/s | clips/s | of the fp32 peak | hours of its 10 runs |",
+            "|---|---:|---:|---:|---:|---:|---:|",
+        ]
+        lines += [
+            f"| {row['model']} | {row['hidden']} | {row['packed_ms_per_model']:.2f} | {row['steps_per_second']:.0f} "
+            f"| {row['clips_per_second']:,.0f} | {row['share_of_fp32_peak']:.1%} | {row['hours_of_its_runs']:.3f} |"
+            for row in result["rows"]
+        ]
+        lines += ["", f"All of these runs at their full epochs: {result['hours_of_all_runs_measured_here']:.2f} hours."]
     facts = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
     return "\n".join([*lines, "", f"`{result['command']}`; median of {result['rounds']} interleaved rounds; {facts}."])
 

@@ -156,6 +156,7 @@ def compare(model: str, hidden: int, options: argparse.Namespace) -> dict[str, A
         packed = in_process("engine", model, hidden, options, RUNS_A_SIZE)["seconds"] / RUNS_A_SIZE
         best = min(best, packed)
         row |= {"packed_ms_per_model": 1e3 * packed, "share_of_fp32_peak": flops / best / H200_FP32_FLOPS}
+        row |= {"steps_per_second": 1 / best, "clips_per_second": batch / best}
     row["hours_of_its_runs"] = best * BATCH / batch * STEPS_AN_EPOCH * MOST_EPOCHS[model] * RUNS_A_SIZE / 3600
     return row
 

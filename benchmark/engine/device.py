@@ -19,6 +19,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of <malloc.h>
 DEVICES = ("auto", "cpu", "cuda")
 
 BITWISE = "bitwise: the same machine type, versions and thread count give the same bytes"
+STACKED = "last bits: stacked models repeat unless one of them ends or is resumed at another epoch than the others"
 STATISTICAL = "statistical: that a GPU repeats a run bit by bit was never checked; the last bits may differ"
 
 
@@ -69,12 +70,18 @@ def prepare(device: torch.device, threads: int | None, pack: str) -> Environment
         processor=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         threads=torch.get_num_threads(),
         pack=pack,
-        determinism=BITWISE if device.type == "cpu" else STATISTICAL,
+        determinism=_determinism(device, pack),
         python=platform.python_version(),
         numpy=np.__version__,
         torch=torch.__version__,
         tsgen=tsgen.__version__,
     )
+
+
+def _determinism(device: torch.device, pack: str) -> str:
+    if device.type != "cpu":
+        return STATISTICAL
+    return BITWISE if pack in {"auto", "1"} else STACKED
 
 
 def keep_freed_memory() -> None:

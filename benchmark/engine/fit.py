@@ -28,7 +28,7 @@ from benchmark.engine.step import Resident, Steps
 from benchmark.evaluation import as_model_input
 from tsgen.common.errors import RacError
 
-PERMUTATION_STREAM = 1  # separates these random numbers from any other use of the seed
+PERMUTATION_STREAM, DROPOUT_STREAM = 1, 2  # separate these random numbers from any other use of the seed
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,11 @@ def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
     return np.argsort(words, kind="stable")
 
 
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Of torch's random numbers in this epoch."""
+    return int(np.random.Philox(key=[seed, DROPOUT_STREAM], counter=[0, 0, 0, epoch]).random_raw()) >> 1
+
+
 def _is_out_of_memory(problem: Exception) -> bool:
     """CUDA has a class for it, the CPU's allocator only a text."""
     return isinstance(problem, torch.OutOfMemoryError) or "can't allocate memory" in str(problem)
@@ -127,6 +132,8 @@ def _train_together(
     while not failures and all(member.stop_reason is None for member in members.values()):
         started = time.perf_counter()
         epochs = [len(member.history) + 1 for member in members.values()]
+        # Dropout, of models from outside: the same whatever was trained before, and after a resume.
+        torch.manual_seed(epoch_seed(first.training.seed, epochs[0]))
         orders = [
             epoch_order(member.training.seed, epoch, num_clips)
             for member, epoch in zip(members.values(), epochs, strict=True)

@@ -62,6 +62,8 @@ class Pack:
 
     def weights_of(self, member: int) -> dict[str, Tensor]:
         """The state dict of one member, views of the tensors that go on training."""
+        if self.size == 1:  # tensors that layers share have a name for each of them here
+            return {name: tensor.detach() for name, tensor in self._model.state_dict().items()}
         everything = {**self.parameters, **self.buffers}
         return {name: self.slice(everything[name], member).detach() for name in self._in_state}
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from tsgen.common.errors import RacError
+from tsgen.common.errors import RacError, UsageError
 
 SELF_TEST_TOLERANCE = 0.1
 
@@ -19,7 +19,12 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
 
 
 def prepare_precision(precision: str, device: torch.device) -> None:
-    """By default cuDNN rounds the inputs of float32 convolutions to TF32; ``fp32`` means float32."""
+    """By default cuDNN rounds the inputs of float32 convolutions to TF32; ``fp32`` means float32.
+
+    UsageError for tf32 elsewhere than on CUDA.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise UsageError(f"precision tf32 is a mode of NVIDIA GPUs; on {device.type} use fp32 or bf16.")
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
@@ -34,7 +39,9 @@ def self_test(model: nn.Module, clips: Tensor, precision: str) -> None:
         return
     model.eval()
     with torch.no_grad():
+        prepare_precision("fp32", clips.device)
         exact = model(clips)
+        prepare_precision(precision, clips.device)
         with autocast(precision, clips.device):
             found = model(clips).float()
     error = float((found - exact).abs().max() / exact.abs().max().clamp_min(1e-6))

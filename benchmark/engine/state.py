@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ def save_state(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) ->
     with atomic_path(path) as partial:
         try:
             save_file(on_cpu, partial, metadata={METADATA_KEY: json.dumps(facts, sort_keys=True)})
-        except SafetensorError as problem:  # how it reports a full disk
-            raise OSError(f"writing {path} failed: {problem}") from problem
+        except SafetensorError as problem:  # how it reports a full disk, with the number in its text
+            number = re.search(r"os error (\d+)", str(problem))
+            known = [int(number[1])] if number else []
+            raise OSError(*known, f"writing {path} failed: {problem}") from problem
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

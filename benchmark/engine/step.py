@@ -21,6 +21,7 @@ from benchmark.engine.graph import capture
 from benchmark.engine.pack import Pack
 from benchmark.engine.precision import autocast
 from benchmark.evaluation import BATCH_SIZE, as_model_input
+from benchmark.models import is_outside
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Steps:
         self._place.zero_()
         self._pack.train()
         step = self._step
-        if self._device.type == "cuda":
+        if self._device.type == "cuda" and not is_outside(self._config.model):  # those may wait for the host
             if self._replay is None:
                 changes = [*self._pack.parameters.values(), *self._pack.buffers.values(), *self.momentum.values()]
                 self._replay = capture(self._step, [*changes, self._place, self._losses])
@@ -113,7 +114,7 @@ class Steps:
         losses.sum().backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self._losses.index_copy_(0, self._place, losses.detach()[None])
-        self._place += 1
+        self._place.add_(1).remainder_(self.num_batches)  # the runs that warm a graph up may pass the end
 
     @torch.no_grad()
     def validate(self) -> tuple[Tensor, Tensor]:

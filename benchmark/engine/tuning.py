@@ -12,8 +12,10 @@ from torch import nn
 from benchmark.engine.fit import distinct_sources, epoch_order
 from benchmark.engine.member import Training, fresh_model
 from benchmark.engine.pack import Pack, Tuning
+from benchmark.engine.precision import prepare_precision
 from benchmark.engine.step import Resident, Steps
 from benchmark.models import is_outside
+from benchmark.models.specs import TEMPORAL_SHAPE
 from tsgen.common.errors import UsageError
 
 PROBE_BATCHES = 4
@@ -33,13 +35,14 @@ def tune(
     same bits whatever else is trained. On a GPU a short trial of each candidate decides.
     """
     check_pack(wanted)
+    prepare_precision(trainings[0].config.precision, device)
     sizes = [1, len(trainings)] if wanted == "auto" else [min(int(wanted), len(trainings))]
     if is_outside(trainings[0].config.model):  # not every architecture can be stacked
         sizes = [1]
     if device.type == "cpu":
         return Tuning(sizes[0])
     candidates = [Tuning(size) for size in dict.fromkeys(sizes)]
-    if 1 in sizes and can_use_triton(fresh_model(trainings[0]), device, say):
+    if 1 in sizes and can_use_triton(fresh_model(trainings[0]), trainings[0].config.precision, device, say):
         candidates.append(Tuning(1, "triton"))
     rates = {tuning: models_per_second(trainings[: tuning.pack_size], device, tuning) for tuning in candidates}
     for tuning, rate in rates.items():
@@ -47,8 +50,8 @@ def tune(
     return max(candidates, key=rates.__getitem__)
 
 
-def can_use_triton(model: nn.Module, device: torch.device, say: Callable[[str], None]) -> bool:
-    """Whether the fused ConvLSTM kernel compiles here and computes the same as the plain recurrence."""
+def can_use_triton(model: nn.Module, precision: str, device: torch.device, say: Callable[[str], None]) -> bool:
+    """Whether the fused ConvLSTM kernel compiles here and computes the same as the plain recurrence, in every layer."""
     if not hasattr(model, "recurrence"):
         return False
     from benchmark.models.recurrence_triton import agrees, available
@@ -57,8 +60,12 @@ def can_use_triton(model: nn.Module, device: torch.device, say: Callable[[str], 
         say(f"no fused ConvLSTM kernel: {reason}")
         return False
     spec: Any = model.spec
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     try:
-        good = all(agrees(h, k, 64, device) for h, k in set(zip(spec.channels, spec.kernels, strict=True)))
+        good = all(
+            agrees(h, k, TEMPORAL_SHAPE.height >> layer, device, dtype)  # each layer's pool halves the frame
+            for layer, (h, k) in enumerate(zip(spec.channels, spec.kernels, strict=True))
+        )
     except Exception as problem:  # whatever a compiler or driver raises, there is another way
         say(f"no fused ConvLSTM kernel: {problem}")
         return False
