@@ -36,6 +36,7 @@ POPULATED: tuple[int, ...] = tuple(index for index in range(N_CLASSES) if index 
 """The classes with clips in the V2 lists."""
 
 PERMUTATIONS = 2000
+MAX_PERMUTATIONS = 10**6
 SWEEPS = 40
 """Rounds of the chain; in each every error meets one other."""
 _BATCH = 250
@@ -176,8 +177,10 @@ def analyse(
 
     ``populated``: the classes with clips, among which chance draws. DataError for a clip of another class.
     """
-    if permutations < 1:
-        raise UsageError(f"{permutations} permutations are none; give at least 1.")
+    if not 1 <= permutations <= MAX_PERMUTATIONS:
+        raise UsageError(f"{permutations} permutations are not possible; allowed: 1..{MAX_PERMUTATIONS}.")
+    if seed < 0:
+        raise UsageError(f"seed {seed} is not possible; allowed: 0 or more.")
     _check(true, predicted, populated)
     chance = chance_shares(populated)
     wrong_true, wrong = _errors(true, predicted)

@@ -185,8 +185,12 @@ def read_settings(directory: Path) -> dict[str, tuple[list[Setting], list[str]]]
         )
     if path.stat().st_size > MAX_RECORDS_BYTES:
         raise DataError(f"{path} is larger than {MAX_RECORDS_BYTES} bytes; refused.")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as problem:
+        raise DataError(f"{path} is damaged: byte {problem.start} is not UTF-8.") from None
     grouped: dict[tuple[str, str, int], list[_Record]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         one = _record(line, f"{path}, line {number}")
         grouped.setdefault((one.config.source, one.config.model, one.config.hidden), []).append(one)
     found: dict[str, tuple[list[Setting], list[str]]] = {}

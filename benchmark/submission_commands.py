@@ -32,7 +32,8 @@ def _truth_options(command: Callable[..., None]) -> Callable[..., None]:
             "--digits",
             default="auto",
             show_default=True,
-            help="Digits for making clips again: mnist, embedded, a directory with IDX files, or auto (as recorded).",
+            help="Digits for making clips again: auto (as recorded, never downloaded), mnist (downloaded if absent), "
+            "embedded, or a directory with IDX files.",
         ),
         click.option(
             "--allow-custom", is_flag=True, help="Accept other clips, sources and targets than the benchmark's."

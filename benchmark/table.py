@@ -1,4 +1,4 @@
-"""A scorecard as plain text, at most 100 columns wide."""
+"""A scorecard as plain text, at most 110 columns wide."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from benchmark.statistics.rules import DROPPED, NOT_DROPPED, OPEN
 FEW_SEEDS = 4
 UNEVEN = 1.5
 """Balanced accuracy is shown where the most frequent class has so many times its even share of the clips."""
+MAJORITY_GAP = 0.02
+"""The share of the most frequent class is shown where it differs from chance by more."""
 
 
 def render(card: Scorecard) -> str:
@@ -21,15 +23,28 @@ def render(card: Scorecard) -> str:
     cells = [
         tuple(column.title for column in columns),
         *(tuple(column.text(row) for column in columns) for row in card.rows),
-        tuple({"domain": "chance", "accuracy": f"{card.chance:.3f}"}.get(column.title, "") for column in columns),
+        *(tuple(line.get(column.title, "") for column in columns) for line in _yardsticks(card)),
     ]
     widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
     aligned = [(column.align, width) for column, width in zip(columns, widths, strict=True)]
     lines = ["  ".join(f"{text:{a}{w}}" for text, (a, w) in zip(line, aligned, strict=True)) for line in cells]
     rule = "-" * len(lines[0])
     seeds = f"{'seed' if len(card.seeds) == 1 else 'seeds'} {', '.join(map(str, card.seeds))}"
-    body = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+    end = 1 + len(card.rows)
+    body = [lines[0], rule, *lines[1:end], rule, *lines[end:]]
     return "\n".join(text.rstrip() for text in [f"{card.title}; {seeds}", "", *body, "", *_notes(card)])
+
+
+def _yardsticks(card: Scorecard) -> list[dict[str, str]]:
+    """Below the rule: what guessing gets, title of a column -> text."""
+    lines = [{"domain": "chance", "accuracy": f"{card.chance:.3f}"}]
+    if _has_majority(card):
+        lines.append({"domain": "majority", "accuracy": f"{max(row.majority for row in card.rows):.3f}"})
+    return lines
+
+
+def _has_majority(card: Scorecard) -> bool:
+    return any(abs(row.majority - card.chance) > MAJORITY_GAP for row in card.rows)
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,7 @@ class _Column:
 
 
 TEXTURE_WORDS = {
-    DROPPED: "less on texture alone than on shape; a low T/V is a sign of little texture bias.",
+    DROPPED: "less on texture alone than on shape; a low T/V speaks for little texture bias.",
     NOT_DROPPED: "more on texture alone than on shape; a low T/V deserves the paper's asterisk.",
     OPEN: "open; a low T/V deserves the paper's asterisk, with a question mark.",
 }
@@ -53,6 +68,12 @@ def _of_target(row: Row, text: str) -> str:
 
 def _interval(estimate: Estimate | None) -> str:
     return "" if estimate is None else f"{estimate.low:.3f} .. {estimate.high:.3f}"
+
+
+def _corrected_interval(row: Row) -> str:
+    """Shorter than the others, so that the table of ten columns stays within 110."""
+    ends = row.rr_chance_corrected_interval
+    return "-" if ends is None else f"{ends[0]:.2f}..{ends[1]:.2f}"
 
 
 def _number(value: float | None) -> str:
@@ -69,7 +90,7 @@ def _is_uneven(row: Row) -> bool:
 
 COLUMNS = (
     _Column("domain", lambda row: row.domain, "<"),
-    _Column("role", lambda row: row.role, "<"),
+    _Column("role", lambda row: "source" if row.role == SOURCE_ROLE else row.role, "<"),
     _Column("clips", lambda row: str(row.n)),
     _Column("accuracy", lambda row: f"{row.accuracy.value:.3f}"),
     _Column("95% interval", lambda row: _interval(row.accuracy)),
@@ -78,6 +99,7 @@ COLUMNS = (
     _Column("rr", lambda row: _of_target(row, _value(row.rr))),
     _Column("95% interval", lambda row: _of_target(row, _interval(row.rr))),
     _Column("rr*", lambda row: _of_target(row, _number(row.rr_chance_corrected))),
+    _Column("its 95%", lambda row: _of_target(row, _corrected_interval(row))),
 )
 
 
@@ -96,6 +118,9 @@ def _notes(card: Scorecard) -> list[str]:
     ]
     if card.selection != SELECTION:
         notes.append(textwrap.fill(f"Checkpoint, as the submission says: {card.selection}", 100))
+    if _has_majority(card):
+        shares = ", ".join(f"{row.domain} {row.majority:.3f}" for row in card.rows)
+        notes.append(textwrap.fill(f"majority: the share of the most frequent class, the largest of {shares}.", 100))
     if any(map(_is_uneven, card.rows)):
         notes.append("balanced: the mean of the accuracies on each class that has clips.")
     if len(card.seeds) > 1 and any(row.accuracy.variance != SEEDS_AND_CLIPS for row in card.rows):

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from benchmark.results import RunDirectory
+from benchmark.sweep.store import SweepDirectory
+from benchmark.sweep.summary import record, render_summary, summarise
 from benchmark.table import render
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 DEMO = ROOT / "docs" / "results" / "demo"
+REFERENCE = SweepDirectory(ROOT / "benchmark" / "reference_results" / "ts-cpu")
 AUDITS = ROOT / "docs" / "results" / "audit"
 # What a test can afford: the same commands with less to do.
 CHEAPER = {
@@ -60,6 +63,19 @@ def test_the_performance_tables_are_what_their_results_files_give(name, render):
     specification.loader.exec_module(measure)
     result = json.loads((ROOT / "perf" / "results" / f"{name}.json").read_text())
     assert getattr(measure, render)(result) in (ROOT / "docs" / "performance.md").read_text()
+
+
+def test_the_reference_table_is_what_its_records_give():
+    shown = re.search(r"<!-- reference -->\n```\n(.*?)\n```\n<!-- /reference -->", README, flags=re.DOTALL)
+    assert shown, "the README has a block of first results"
+    assert shown.group(1) == render_summary(summarise(REFERENCE))
+
+
+def test_reference_records_are_those_of_the_runs():
+    jobs = REFERENCE.begun_jobs()
+    lines = [json.loads(line) for line in REFERENCE.records_path.read_text().splitlines()]
+    assert lines == [record(REFERENCE, job) for job in jobs]
+    assert {line["environment"]["determinism"].split(":")[0] for line in lines} == {"bitwise"}
 
 
 def audit_table() -> str:

@@ -148,6 +148,15 @@ def resolve_source(source: str | None, partitions: tuple[str, ...] = ("train", "
     return EMBEDDED
 
 
+def cached_mnist(split: str) -> str | None:
+    """The directory of tsgen's cache if MNIST's files for clips of ``split`` are in it; never downloads them."""
+    from tsgen.mnist_cache import REMOTE_FILES, cache_directory
+
+    cache = cache_directory()
+    files = REMOTE_FILES[PARTITION_OF_SPLIT[split]]
+    return str(cache) if all((cache / file.name).is_file() for file in files) else None
+
+
 def _locate(source: str | None, partition: str) -> _Located:
     """The files of ``partition``; downloads them when that is what ``source`` means."""
     if source == EMBEDDED:

@@ -109,7 +109,7 @@ def results_table(caption: str, board: Board) -> Markup:
     rows = []
     for entry in board.entries:
         cells = [*entry_cells(entry, f"#entry-{entry.name}"), estimate_cell(entry.source.accuracy)]
-        for row in entry.targets:
+        for row in board.rows_of(entry)[1:]:
             cells += [estimate_cell(row.accuracy), *_ratio_cells(entry, row)]
         rows.append(cells)
     return sortable(caption, columns, rows)

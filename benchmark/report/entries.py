@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from benchmark.predictions import Predictions
 from benchmark.results import RunDirectory
 from benchmark.scoring import Row, Scorecard
 from benchmark.statistics import Correct
+from benchmark.submission.record import REQUIRED_TARGETS
 from benchmark.submission.truth import AnswerKeys
 from tsgen.common.errors import DataError, UsageError
 
@@ -33,6 +35,7 @@ class BoardEntry:
     ``name`` is made of letters that are safe in a file name and unique after :func:`read_entries`. ``hidden`` 0: the
     model has no such choice. ``parameters`` None: not known. ``protocol``: how it was trained. ``trainings``: one
     record a seed. ``data``: the clip files. ``environments``: the different places where seeds were trained.
+    ``card``: its targets stand as :func:`ordered_targets` says.
     ``correct``: of each row, bool (S, N), clips in the order of their ids; for comparisons, not part of the JSON.
     """
 
@@ -75,12 +78,25 @@ class BoardEntry:
 
 @dataclass(frozen=True)
 class Board:
-    """Entries that answered the same clips, and only those: their numbers may be compared."""
+    """Entries that answered the same clips, and only those: their numbers may be compared.
+
+    ``targets``: those that every entry of the source answers; what an entry answers beyond them is in its record alone,
+    so that no entry gets a board of its own by it. ``clips``: eight hex digits that stand for their content.
+    """
 
     source: str
     targets: tuple[str, ...]
     clips: str
     entries: tuple[BoardEntry, ...]
+
+    @property
+    def digits(self) -> str:
+        """Where the digits of the clips come from; empty where there are none."""
+        return ", ".join(sorted({row.digits_source for row in self.rows_of(self.entries[0]) if row.digits_source}))
+
+    def rows_of(self, entry: BoardEntry) -> tuple[Row, ...]:
+        """Source and ``targets``, in their order: the first rows of every entry."""
+        return entry.card.rows[: 1 + len(self.targets)]
 
 
 def _run_entries(path: Path, keys: AnswerKeys) -> list[BoardEntry]:
@@ -115,18 +131,20 @@ def _submission_entries(path: Path, keys: AnswerKeys) -> list[BoardEntry]:
 
     checked = check(path, keys)
     try:
-        card = checked.scorecard()
+        scored = checked.entry()
     except DataError as problem:
         raise DataError(f"{path}: {problem}") from None
+    targets = ordered_targets(scored.source, scored.targets)
+    card = scoring.score(dataclasses.replace(scored, targets=targets), checked.predictions)
     one = checked.submission
     assert one is not None  # or there was no scorecard
     about = {"title": one.title, "authors": ", ".join(one.authors) or "-", "protocol": one.protocol}
     facts = {"selection": one.selection, "family": one.model.family, "pretraining": one.model.pretraining}
+    domains = (one.source, *targets)
     clips = [
         {"domain": name, "split": each.split, "n": each.n, "content_hash": each.content_hash}
-        for name, each in one.domains.items()
+        for name, each in ((name, one.domains[name]) for name in domains)
     ]
-    domains = (one.source, *one.targets)
     entry = BoardEntry(
         name=f"{one.model.name}-{one.source}",
         origin=path.name,
@@ -175,15 +193,27 @@ def read_entries(paths: Sequence[Path], keys: AnswerKeys | None = None) -> list[
     return _named_apart(entries)
 
 
+def ordered_targets(source: str, targets: Sequence[str]) -> tuple[str, ...]:
+    """The required targets of ``source`` in their order, then the others by name."""
+    required = [name for name in REQUIRED_TARGETS.get(source, ()) if name in targets]
+    return (*required, *sorted(set(targets) - set(required)))
+
+
 def boards_of(entries: Sequence[BoardEntry]) -> list[Board]:
-    """A board for each source domain and set of clips, the paper's sources first; entries by family and size."""
+    """A board for each source domain and set of clips, the paper's sources first; entries by family and size.
+
+    Clips are those of the source and its required targets; of all targets where it has none or some were left out.
+    """
     alike: dict[tuple[tuple[str, str], ...], list[BoardEntry]] = {}
     for entry in entries:
-        alike.setdefault(tuple((row.domain, row.content_hash) for row in entry.card.rows), []).append(entry)
+        required = REQUIRED_TARGETS.get(entry.source.domain, ())
+        is_whole = required and set(required) <= {row.domain for row in entry.targets}
+        rows = entry.card.rows[: 1 + len(required)] if is_whole else entry.card.rows
+        alike.setdefault(tuple((row.domain, row.content_hash) for row in rows), []).append(entry)
     boards = []
     for clips, group in alike.items():
         domains = [domain for domain, _ in clips]
-        digest = clips[0][1][:8]
+        digest = hashlib.sha256("".join(content_hash for _, content_hash in clips).encode()).hexdigest()[:8]
         boards.append(Board(domains[0], tuple(domains[1:]), digest, tuple(sorted(group, key=_order))))
     known = list(TARGETS)
     return sorted(boards, key=lambda board: known.index(board.source) if board.source in known else len(known))

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from benchmark.report.drawing import Axes, Curve, Drawing, ForestRow, Point, curves, forest, nice_ticks
 from benchmark.report.entries import Board, BoardEntry
-from benchmark.report.style import series_of, styles_of
+from benchmark.report.style import styles_of
 from benchmark.report.tables import interval_text, value_text
 from benchmark.scoring import Row
 from benchmark.statistics import Estimate
 
+MAX_ORIGINS = 2  # named in a legend
 RR_MAX = 1.5  # what reaches further is cut: such an interval says nothing
 
 
@@ -31,27 +32,27 @@ class Figure:
     columns: int = 3
 
 
-def figures_of(board: Board, styles: dict[tuple[str, str], int] | None = None) -> list[Figure]:
-    """All that the entries of the board allow: curves need two sizes h of a model."""
+def figures_of(board: Board, styles: dict[str, int] | None = None) -> list[Figure]:
+    """All that the entries of the board allow: curves need two sizes h of a model. ``styles``: of ``styles_of``."""
     chosen = styles_of(board.entries) if styles is None else styles
     figures = [_drops(board, chosen), _forest(board, chosen)]
-    if any(len({entry.hidden for entry in entries}) > 1 for entries in _series(board).values()):
+    if any(len({entry.hidden for entry in entries}) > 1 for entries in _series(board, chosen).values()):
         figures += [_against_hidden(board, chosen, "accuracy"), _against_hidden(board, chosen, "rr")]
     return figures
 
 
-def _series(board: Board) -> dict[tuple[str, str], list[BoardEntry]]:
-    """Series -> its entries by size."""
-    series: dict[tuple[str, str], list[BoardEntry]] = {}
+def _series(board: Board, styles: dict[str, int]) -> dict[int, list[BoardEntry]]:
+    """Style of a series -> its entries by size."""
+    series: dict[int, list[BoardEntry]] = {}
     for entry in board.entries:
-        series.setdefault(series_of(entry), []).append(entry)
+        series.setdefault(styles[entry.name], []).append(entry)
     return series
 
 
-def _against_hidden(board: Board, styles: dict[tuple[str, str], int], quantity: str) -> Figure:
+def _against_hidden(board: Board, styles: dict[str, int], quantity: str) -> Figure:
     """Supplement Figures 2-3 (accuracy) and 4 (rr; main Figure 4)."""
-    series = {key: [e for e in entries if e.hidden] for key, entries in _series(board).items()}
-    series = {key: entries for key, entries in series.items() if entries}
+    series = {style: [e for e in entries if e.hidden] for style, entries in _series(board, styles).items()}
+    series = {style: entries for style, entries in series.items() if entries}
     sizes = sorted({entry.hidden for entries in series.values() for entry in entries})
     pick = _PICK[quantity]
     drawings = []
@@ -59,9 +60,9 @@ def _against_hidden(board: Board, styles: dict[tuple[str, str], int], quantity: 
         if quantity == "rr" and number == 0:
             continue
         lines = []
-        for key, entries in series.items():
+        for style, entries in series.items():
             points = [_point(entry, float(entry.hidden), pick(entry, entry.card.rows[number])) for entry in entries]
-            lines.append(Curve(styles[key], tuple(points)))
+            lines.append(Curve(style, tuple(points)))
         chance = board.entries[0].card.chance
         axes = Axes(
             x_name="hidden units a layer, h",
@@ -79,7 +80,7 @@ def _against_hidden(board: Board, styles: dict[tuple[str, str], int], quantity: 
     if quantity == "rr" and left_out:
         caption += f" Left out: {left_out} whose V is not above guessing."
     title = f"{'Accuracy' if quantity == 'accuracy' else 'Robustness ratio'} against model size, {board.source}"
-    return Figure(f"{_stem(board)}-{quantity}-against-h", title, caption, tuple(drawings), _legend(series, styles))
+    return Figure(f"{_stem(board)}-{quantity}-against-h", title, caption, tuple(drawings), _legend(series))
 
 
 _PICK: dict[str, Callable[[BoardEntry, Row], Estimate | None]] = {
@@ -88,21 +89,21 @@ _PICK: dict[str, Callable[[BoardEntry, Row], Estimate | None]] = {
 }
 
 
-def _drops(board: Board, styles: dict[tuple[str, str], int]) -> Figure:
+def _drops(board: Board, styles: dict[str, int]) -> Figure:
     """Main Figures 3, 5 and 6: from the best source validation (Bv.) to the targets."""
-    series = _series(board)
+    series = _series(board, styles)
     of_series = [{entry.hidden for entry in entries if entry.hidden} for entries in series.values()]
     shared = set.intersection(*filter(None, of_series)) if any(of_series) else set()
     names = ["Bv.", *board.targets]
     lines = []
-    for key, entries in series.items():
+    for style, entries in series.items():
         chosen = [entry for entry in entries if entry.hidden in shared] or entries
         points = []
         for number, name in enumerate(names):
             mean = _mean([entry.card.rows[number].accuracy for entry in chosen])
             label = f"{chosen[0].model_title}, {name}: {mean.value:.3f} {interval_text(mean)}"
             points.append(Point(float(number), mean.value, mean.low, mean.high, label))
-        lines.append(Curve(styles[key], tuple(points)))
+        lines.append(Curve(style, tuple(points)))
     ticks = {float(number): name for number, name in enumerate(names)}
     chance = board.entries[0].card.chance
     top = max(point.high for line in lines for point in line.points if point)
@@ -122,10 +123,10 @@ def _drops(board: Board, styles: dict[tuple[str, str], int]) -> Figure:
         caption += "Bands: 95% intervals."
     title = f"Accuracy from source to targets, {board.source}"
     drawing = curves("Accuracy drops", f"Lines of accuracy: {words}.", axes, lines)
-    return Figure(f"{_stem(board)}-drops", title, caption, (drawing,), _legend(series, styles))
+    return Figure(f"{_stem(board)}-drops", title, caption, (drawing,), _legend(series))
 
 
-def _forest(board: Board, styles: dict[tuple[str, str], int]) -> Figure:
+def _forest(board: Board, styles: dict[str, int]) -> Figure:
     several = len({(entry.model, entry.hidden) for entry in board.entries}) < len(board.entries)
     of_target: dict[str, list[ForestRow]] = {}
     for number, target in enumerate(board.targets, start=1):
@@ -133,7 +134,7 @@ def _forest(board: Board, styles: dict[tuple[str, str], int]) -> Figure:
             rr = _PICK["rr"](entry, entry.card.rows[number])
             name = f"{entry.label} · {entry.origin}" if several else entry.label
             text = f"{value_text(rr)} {interval_text(rr)}" if rr else "V at guessing"
-            row = ForestRow(styles[series_of(entry)], name, _point(entry, 0.0, rr), text)
+            row = ForestRow(styles[entry.name], name, _point(entry, 0.0, rr), text)
             of_target.setdefault(target, []).append(row)
     # Room for the values: one wide interval must not make all others small, and ends in an arrow.
     values = [row.point.value for rows in of_target.values() for row in rows if row.point]
@@ -173,7 +174,7 @@ def _ceiling(value: float) -> float:
     return math.ceil(value / step - 1e-9) * step
 
 
-def _words(quantity: str, domain: str, board: Board, series: dict[tuple[str, str], list[BoardEntry]]) -> str:
+def _words(quantity: str, domain: str, board: Board, series: dict[int, list[BoardEntry]]) -> str:
     number = (board.source, *board.targets).index(domain)
     parts = []
     for entries in series.values():
@@ -183,14 +184,15 @@ def _words(quantity: str, domain: str, board: Board, series: dict[tuple[str, str
     return f"{quantity} on {domain}. {'; '.join(parts)}."
 
 
-def _legend(
-    series: dict[tuple[str, str], list[BoardEntry]], styles: dict[tuple[str, str], int]
-) -> tuple[tuple[int, str], ...]:
-    models = [model for model, _ in series]
-    return tuple(
-        (styles[model, origin], entries[0].model_title + (f" ({origin})" if origin and models.count(model) > 1 else ""))
-        for (model, origin), entries in series.items()
-    )
+def _legend(series: dict[int, list[BoardEntry]]) -> tuple[tuple[int, str], ...]:
+    """Titles of models, with the directories they come from where a model has several series."""
+    models = [entries[0].model for entries in series.values()]
+    legend = []
+    for style, entries in series.items():
+        origins = list(dict.fromkeys(entry.origin for entry in entries))
+        named = ", ".join(origins[:MAX_ORIGINS]) + ", ..." * (len(origins) > MAX_ORIGINS)
+        legend.append((style, entries[0].model_title + (f" ({named})" if models.count(entries[0].model) > 1 else "")))
+    return tuple(legend)
 
 
 def _stem(board: Board) -> str:

@@ -70,8 +70,8 @@ def navigation(links: Sequence[tuple[str, str]]) -> Markup:
 
 def how_to_read(*more: Markup) -> Markup:
     points = [
-        "Accuracy is the mean over seeds and clips; V is that on the source validation clips, of the first epoch in "
-        "which it was highest. Targets take no part in choosing it.",
+        "Accuracy is the mean over seeds and clips; V is that on the source validation clips, of the checkpoint that "
+        "each record names (of rac-bench's own runs: the first epoch in which V was highest; targets take no part).",
         "rr = target accuracy / V, the ratio of the means. 1: nothing is lost. rr* is the same after subtracting "
         "chance from both: 0 is guessing.",
         "Brackets are 95% intervals: with many seeds and other clips of the same kind, 95 of 100 such intervals hold "

@@ -35,7 +35,7 @@ def lead_text(boards: Sequence[Board]) -> str:
     )
 
 
-def _board_section(number: int, board: Board, boards: Sequence[Board], styles: dict[tuple[str, str], int]) -> Markup:
+def _board_section(number: int, board: Board, boards: Sequence[Board], styles: dict[str, int]) -> Markup:
     caption = "Accuracy and robustness ratio with 95% intervals. Heads sort."
     figures = [figure(each) for each in figures_of(board, styles)]
     head = el("h2", heading(board, boards))

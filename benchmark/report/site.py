@@ -15,6 +15,7 @@ from benchmark.report.ranking import Rank, ranks_of
 from benchmark.report.single import lead_text
 from benchmark.report.style import styles_of
 from benchmark.report.tables import FORMATS, asterisk_text, heading, json_text
+from benchmark.scoring import Row
 from benchmark.submission.truth import AnswerKeys
 from tsgen.common.errors import UsageError
 from tsgen.common.files import atomic_folder
@@ -96,7 +97,7 @@ def to_json(boards: Sequence[Board], ranks: dict[tuple[str, str], Rank]) -> dict
             }
             facts = {"name": entry.name, "model": entry.model, "hidden": entry.hidden, "valid": entry.card.valid}
             entries.append({**facts, "ranks": of_targets, "record": f"records/{entry.name}.json"})
-        hashes = {row.domain: row.content_hash for row in board.entries[0].card.rows}
+        hashes = {row.domain: row.content_hash for row in board.rows_of(board.entries[0])}
         listed.append({"source": board.source, "targets": list(board.targets), "clips": hashes, "entries": entries})
     return {"format": FORMAT, "schema_version": SCHEMA_VERSION, "boards": listed}
 
@@ -136,17 +137,16 @@ def _ranking_table(board: Board, ranks: dict[tuple[str, str], Rank]) -> Markup:
         preset = str(entry.protocol.get("preset", "-"))
         cells = [*entry_cells(entry, f"entries/{entry.name}.html"), Cell(join(preset), preset)]
         cells.append(estimate_cell(entry.source.accuracy))
-        for row in entry.targets:
-            cells += _target_cells(entry, row.domain, ranks)
+        for row in board.rows_of(entry)[1:]:
+            cells += _target_cells(entry, row, ranks)
         link = el("a", "JSON", href=f"records/{entry.name}.json", aria_label=f"record of {entry.label} as JSON")
         rows.append([*cells, Cell(link, entry.name)])
     caption = f"rr with 95% intervals, in the order of rr on {board.targets[-1]}, the last target. "
     return sortable(f"{caption}Heads sort.", columns, rows)
 
 
-def _target_cells(entry: BoardEntry, target: str, ranks: dict[tuple[str, str], Rank]) -> list[Cell]:
-    row = next(row for row in entry.targets if row.domain == target)
-    place = ranks.get((entry.name, target))
+def _target_cells(entry: BoardEntry, row: Row, ranks: dict[tuple[str, str], Rank]) -> list[Cell]:
+    place = ranks.get((entry.name, row.domain))
     if place is None:  # shown, but last in every order
         cell = estimate_cell(row.rr, asterisk_text(entry, row))
         return [Cell(el("span", cell.content, class_="soft"), None), Cell(join("-"), None)]
@@ -157,17 +157,19 @@ def _target_cells(entry: BoardEntry, target: str, ranks: dict[tuple[str, str], R
 
 def _by_last_target(board: Board) -> list[BoardEntry]:
     def key(entry: BoardEntry) -> tuple[bool, float]:
-        rr = entry.targets[-1].rr if entry.targets and entry.card.valid else None
+        rr = board.rows_of(entry)[-1].rr if entry.card.valid else None
         return rr is None, -(rr.value if rr else 0.0)
 
     return sorted(board.entries, key=key)
 
 
 def _entry_page(entry: BoardEntry, board: Board, ranks: dict[tuple[str, str], Rank], title: str) -> str:
-    places = [(target, ranks.get((entry.name, target))) for target in board.targets]
-    words = [
-        f"{target}: rank {place} of {len(board.entries)}, ties {place.ties_text}" for target, place in places if place
-    ]
+    words = []
+    for target in board.targets:
+        place = ranks.get((entry.name, target))
+        if place:
+            ranked = sum((each.name, target) in ranks for each in board.entries)
+            words.append(f"{target}: rank {place} of {ranked}, ties {place.ties_text}")
     lead = el("p", f"Trained on {board.source}. {'; '.join(words) or 'Not ranked'}.", class_="lead")
     links = [("../index.html", title), (f"../records/{entry.name}.json", "The record as JSON")]
     body = [el("section", record(entry)), how_to_read(join(RANKING))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 
 from benchmark.models import MODELS
@@ -22,21 +24,45 @@ def palette(basic: dict[str, str], series: Sequence[str]) -> dict[str, str]:
     return basic | {f"s{number}": colour for number, colour in enumerate(series)}
 
 
-def series_of(entry: BoardEntry) -> tuple[str, str]:
-    """What one line of a figure is made of: the model, and the sweep or submission it comes from."""
-    return entry.model, "" if entry.kind == "run" else entry.origin
+def styles_of(entries: Sequence[BoardEntry]) -> dict[str, int]:
+    """Name of an entry -> number of its style, the same for all of its series and for no other.
 
-
-def styles_of(entries: Sequence[BoardEntry]) -> dict[tuple[str, str], int]:
-    """Series -> number of its style; the paper's families always have the same, a second series of one another."""
-    series = sorted({series_of(entry) for entry in entries})
-    styles: dict[tuple[str, str], int] = {}
+    The paper's families always have the same style, a second series of one another.
+    """
+    series = _series_of(entries)
+    every = sorted(set(series.values()))
+    styles: dict[_Series, int] = {}
     for number, family in enumerate(MODELS):
-        first = next((each for each in series if each[0] == family), None)
+        first = next((each for each in every if each[0] == family), None)
         if first:
             styles[first] = number
-    others = [each for each in series if each not in styles]
-    return styles | {each: number for number, each in enumerate(others, start=len(MODELS))}
+    others = [each for each in every if each not in styles]
+    styles |= {each: number for number, each in enumerate(others, start=len(MODELS))}
+    return {name: styles[each] for name, each in series.items()}
+
+
+_Series = tuple[str, str, str, str]
+
+
+def _series_of(entries: Sequence[BoardEntry]) -> dict[str, _Series]:
+    """Name of an entry -> what one line of a figure is made of: the model, the sweep or submission, and the protocol.
+
+    Two entries of one source and size are two series, each named by its entry: their mean would be of nothing.
+    """
+    series = {}
+    for entry in entries:
+        origin = "" if entry.kind == "run" else entry.origin
+        # A submission's protocol is words about it alone, and so is its origin.
+        protocol = "" if entry.kind == "submission" else json.dumps(entry.protocol, sort_keys=True)
+        series[entry.name] = (entry.model, origin, protocol)
+    places = Counter((series[entry.name], entry.source.domain, entry.hidden) for entry in entries)
+    return {
+        entry.name: (
+            *series[entry.name],
+            entry.name if places[series[entry.name], entry.source.domain, entry.hidden] > 1 else "",
+        )
+        for entry in entries
+    }
 
 
 def colour(style: int) -> str:

@@ -56,7 +56,7 @@ def to_markdown(boards: Sequence[Board]) -> str:
     for board in boards:
         lines = _cells(board)
         rule = ["---"] * 2 + ["---:"] * (len(lines[0]) - 3) + [":---:"]
-        rows = [_md_line([_md(cell) for cell in line]) for line in lines]
+        rows = [_md_line([_md(line[0]), *(_md_number(cell) for cell in line[1:])]) for line in lines]
         blocks.append("\n".join([f"### {_md(heading(board, boards))}", "", rows[0], _md_line(rule), *rows[1:]]))
     return "\n\n".join([*blocks, _note()]) + "\n"
 
@@ -88,13 +88,13 @@ def to_latex(boards: Sequence[Board]) -> str:
 
 
 def to_csv(boards: Sequence[Board]) -> str:
-    """A line for each entry and domain, numbers in full; empty where there is none."""
+    """A line for each entry and domain of its board, numbers in full; empty where there is none."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for board in boards:
         for entry in board.entries:
-            writer.writerows([_csv(cell) for cell in _record(entry, row)] for row in entry.card.rows)
+            writer.writerows([_csv(cell) for cell in _record(entry, row)] for row in board.rows_of(entry))
     return out.getvalue()
 
 
@@ -117,14 +117,16 @@ FORMATS: dict[str, Callable[[Sequence[Board]], str]] = {"md": to_markdown, "csv"
 def heading(board: Board, boards: Sequence[Board]) -> str:
     """The source, and which clips where several sets of them are shown."""
     alike = [each for each in boards if each.source == board.source]
-    return f"Trained on {board.source}" + (f" (clips {board.clips})" if len(alike) > 1 else "")
+    which = [f"digits {board.digits}"] * bool(board.digits) + [f"clips {board.clips}"]
+    return f"Trained on {board.source}" + (f" ({', '.join(which)})" if len(alike) > 1 else "")
 
 
 def _cells(board: Board) -> list[list[str]]:
     head = ["model", "h", "parameters", "seeds", "V", *(f"rr {target}" for target in board.targets), ""]
     lines = [head]
     for entry in board.entries:
-        values = [_both(entry.source.accuracy), *(_both(row.rr, asterisk_text(entry, row)) for row in entry.targets)]
+        source, *targets = board.rows_of(entry)
+        values = [_both(source.accuracy), *(_both(row.rr, asterisk_text(entry, row)) for row in targets)]
         size = str(entry.hidden) if entry.hidden else "-"
         parameters = "-" if entry.parameters is None else str(entry.parameters)
         flag = "" if entry.card.valid else "!"
@@ -167,8 +169,14 @@ def _md_line(cells: Sequence[str]) -> str:
 
 
 def _md(text: str) -> str:
+    """Words from anywhere: no link, picture or markup comes of them."""
     flat = " ".join(text.split())
-    return re.sub(r"([\\`*_<>|#])", r"\\\1", flat)
+    return re.sub(r"([\\`*_<>|#\[\]!(])", r"\\\1", flat)
+
+
+def _md_number(text: str) -> str:
+    """Our own numbers, names of domains and marks: their brackets stay readable."""
+    return re.sub(r"([\\`*_<>|#])", r"\\\1", text)
 
 
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "∞": r"$\infty$"}
@@ -177,4 +185,7 @@ _TEX |= {char: f"${char}$" for char in "<>"}
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(char, char) for char in " ".join(text.split()))
+    flat = " ".join(text.split())
+    # After the end of a row [ and * would be its arguments.
+    head = f"{{{flat[0]}}}" if flat[:1] in {"[", "*"} else ""
+    return head + "".join(_TEX.get(char, char) for char in (flat[1:] if head else flat))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from benchmark.predictions import Predictions
 from benchmark.scoring import Entry, Scorecard, score
@@ -52,6 +55,7 @@ def check(path: Path, keys: AnswerKeys) -> Checked:
             problems += outline.problems
             _check_targets(outline, keys, problems)
             predictions = _check_answers(root, outline, listing, keys, problems)
+            _check_seeds_differ(outline, predictions, problems)
         if len(problems) > MAX_LINES:
             more = Problem(
                 RECORD_NAME, f"and {len(problems) - MAX_LINES} more problems in other files; mend these first."
@@ -91,6 +95,32 @@ def _check_targets(outline: Outline, keys: AnswerKeys, problems: list[Problem]) 
     if missing and outline.targets:
         text = f"targets lack {', '.join(missing)}; answer every target of {outline.source}."
         problems.append(Problem(RECORD_NAME, text))
+
+
+def _check_seeds_differ(
+    outline: Outline, predictions: dict[tuple[int, str], Predictions], problems: list[Problem]
+) -> None:
+    """One training under two seeds would shrink the intervals."""
+    if not outline.is_whole:
+        return
+    domains = [outline.source or "", *outline.targets]
+    first: dict[tuple[bytes, ...], int] = {}
+    for seed in outline.seeds:
+        group = [predictions.get((seed, domain)) for domain in domains]
+        answers = tuple(_digest(each) for each in group if each is not None)
+        if len(answers) < len(domains):
+            continue
+        other = first.setdefault(answers, seed)
+        if other != seed:
+            text = f"seeds {other} and {seed} have the same answers on every domain: one training counts once."
+            problems.append(Problem(RECORD_NAME, text))
+
+
+def _digest(predictions: Predictions) -> bytes:
+    """Of the answers, clips in the order of the truth."""
+    answers = predictions.logits if predictions.logits is not None else predictions.top5
+    assert answers is not None
+    return hashlib.sha256(np.ascontiguousarray(answers).tobytes()).digest()
 
 
 def _check_answers(

@@ -95,6 +95,7 @@ def submit_model(
     """
     check_out(out)
     files = [Checkpoint.read(path) for path in checkpoints]
+    _check_different(checkpoints)
     config = resolve(wanted, files)
     words = _complete(words, config, files)
     describe(config, 0, {}, words)  # what only the submitter can say is asked for before the work
@@ -122,6 +123,13 @@ def submit_model(
     submission = describe(config, trainable_parameters(model), evaluated, words)
     write_submission(out, submission, predictions)
     return submission
+
+
+def _check_different(checkpoints: Sequence[Path]) -> None:
+    resolved = [path.resolve() for path in checkpoints]
+    twice = [str(path) for path, real in zip(checkpoints, resolved, strict=True) if resolved.count(real) > 1]
+    if twice:
+        raise UsageError(f"--checkpoint {', '.join(twice)} is one file; give the weights of each training once.")
 
 
 def resolve(wanted: Wanted, files: Sequence[Checkpoint]) -> RunConfig:

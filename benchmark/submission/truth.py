@@ -6,6 +6,7 @@ What a submission says about its data only serves to find the truth; labels and 
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,7 +33,8 @@ class AnswerKeys:
     """Finds the key of a domain; every key is made once and kept, so that many submissions score quickly.
 
     ``data``: clip files, or folders in which all clip files are taken. ``digits`` as in ``rac-bench run``; with "auto"
-    the embedded ones where the recipe says so, else MNIST. ``allow_custom``: make clips of any recipe again.
+    the embedded ones where the recipe says so, else MNIST from ``$TSGEN_MNIST_DIR`` or tsgen's cache: a submission must
+    not start a download. ``allow_custom``: make clips of any recipe again.
     """
 
     def __init__(
@@ -127,7 +129,9 @@ class AnswerKeys:
     def _digits_for(self, recipe: Recipe) -> str | None:
         if self._digits != AUTO:
             return self._digits
-        return "embedded" if str(recipe.digits_source).startswith("embedded") else None
+        if str(recipe.digits_source).startswith("embedded"):
+            return "embedded"
+        return _mnist_at_hand(recipe) if recipe.domain.has_digits else None
 
     def _nothing_found(self, domain: str, facts: EvaluatedOn) -> str:
         versions = self._versions.get((domain, facts.split), [])
@@ -172,6 +176,21 @@ def departures(domain: str, facts: EvaluatedOn) -> list[str]:
     from tsgen.recipe import Recipe
 
     return _own_differences(domain, facts.split, Recipe.from_json(facts.recipe or {}))
+
+
+def _mnist_at_hand(recipe: Recipe) -> str | None:
+    """A source of digits for tsgen that is on this machine; DataError when there is none."""
+    from tsgen.digits import MNIST_DIR_VARIABLE, cached_mnist
+
+    if os.environ.get(MNIST_DIR_VARIABLE):
+        return None  # tsgen takes that directory and no other
+    cache = cached_mnist(recipe.split)
+    if cache is not None:
+        return cache
+    raise DataError(
+        f"its clips show MNIST, which is neither in ${MNIST_DIR_VARIABLE} nor in tsgen's cache, and nothing is "
+        "downloaded unasked; give a directory with its files as --digits PATH, or --digits mnist to download it."
+    )
 
 
 def _make_key(recipe: Recipe, digits: str | None) -> AnswerKey:

@@ -165,8 +165,11 @@ def test_nothing_wrong_and_one_thing_wrong():
 def test_refusals():
     with pytest.raises(DataError, match=r"no clip in the V2 lists: 30 \(Forward_Dive_NoTwis_STR\)"):
         analyse(of(30, 1), of(1, 1))
-    with pytest.raises(UsageError, match="0 permutations"):
-        analyse(TRUE, ANSWERS, permutations=0)
+    for number in (0, 10**6 + 1):
+        with pytest.raises(UsageError, match=f"^{number} permutations"):
+            analyse(TRUE, ANSWERS, permutations=number)
+    with pytest.raises(UsageError, match="seed -1 is not possible"):
+        analyse(TRUE, ANSWERS, seed=-1)
     with pytest.raises(DataError, match="class 'circle' is not one of Diving48"):
         dive_ids(["circle"])
     with pytest.raises(DataError, match="two of the 2 class names"):

@@ -133,6 +133,13 @@ def test_damaged_records_are_refused(tmp_path, damage, message):
         read_settings(tmp_path)
 
 
+def test_records_that_are_no_text_are_refused(tmp_path):
+    path = write_records(tmp_path, ROWS) / "records.jsonl"
+    path.write_bytes(b"\xff" + path.read_bytes())
+    with pytest.raises(DataError, match="byte 0 is not UTF-8"):
+        read_settings(tmp_path)
+
+
 def call(*arguments):
     return CliRunner().invoke(cli, [str(each) for each in arguments])
 

@@ -24,7 +24,8 @@ from benchmark.report.entries import boards_of, read_entries
 from benchmark.report.export import CONVERTERS, find_converter, svg_size
 from benchmark.report.figures import figures_of
 from benchmark.report.markup import Markup, el, join
-from benchmark.report.style import DASHES, MARKERS, SERIES_DARK, SERIES_LIGHT
+from benchmark.report.style import DASHES, MARKERS, SERIES_DARK, SERIES_LIGHT, styles_of
+from benchmark.report.tables import _md, _tex
 from benchmark.results import RunDirectory
 from benchmark.sweep.store import SweepDirectory
 from benchmark.sweep.summary import summarise
@@ -152,6 +153,28 @@ def test_other_clips_are_another_board(tmp_path):
     entries = read_entries([tmp_path / "a", tmp_path / "b"])
     assert len(boards_of(entries)) == 2
     assert [entry.name for entry in entries] == ["a-3dcnn-h8-2dot", "b-3dcnn-h8-2dot"]
+
+
+def test_a_line_is_of_one_protocol_and_one_entry_a_size(tmp_path):
+    slow = {"learning_rate": 1e-4}
+    runs = {"a": (8, {}), "b": (48, {}), "c": (8, slow), "d": (48, slow), "e": (2, {}), "f": (2, {})}
+    for name, (h, fields) in runs.items():
+        samples.write_run(tmp_path / name, samples.run_config(hidden=h, **fields))
+    entries = read_entries([tmp_path / name for name in runs])
+    styles = styles_of(entries)
+    lines = {}
+    for entry in entries:
+        lines.setdefault(styles[entry.name], []).append(entry.origin)
+    assert sorted(lines.values()) == [["a", "b"], ["c", "d"], ["e"], ["f"]]
+    (board,) = boards_of(entries)
+    figure = next(each for each in figures_of(board) if each.name.endswith("accuracy-against-h"))
+    texts = [text for _, text in figure.legend]
+    assert sorted(texts) == [f"3D CNN ({origins})" for origins in ("a, b", "c, d", "e", "f")]
+
+
+def test_words_make_no_link_and_no_argument():
+    assert _md("![x](y)") == r"\!\[x\]\(y)"
+    assert [_tex("[2pt]"), _tex(" * a"), _tex("a [b]")] == ["{[}2pt]", "{*} a", "a [b]"]
 
 
 def test_page_is_whole_and_loads_nothing(page):

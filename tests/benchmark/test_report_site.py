@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 import json
 import re
@@ -20,10 +21,13 @@ from benchmark.predictions import Predictions
 from benchmark.report.entries import boards_of, read_entries
 from benchmark.report.ranking import ranks_of
 from benchmark.report.reference import drops
+from benchmark.report.site import build_site, read_directory
 from benchmark.statistics import compare_ratios
 from benchmark.submission.record import EvaluatedOn, Model, Submission
+from benchmark.submission.truth import AnswerKeys
 from benchmark.submission.write import write_submission
 from tsgen.common.errors import DataError, UsageError
+from tsgen.domains import get_domain
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("report_samples.py"))))
 
@@ -121,6 +125,12 @@ def test_ranks_agree_with_the_comparison_of_two(entries_dir):
             assert ranks[one.name, target].best <= ranks[one.name, target].worst <= len(entries)
 
 
+def test_a_rank_is_one_of_those_ranked(site):
+    """Of nine entries one is not valid."""
+    text = (site / "entries" / "3dcnn-h48-2dot.html").read_text(encoding="utf-8")
+    assert re.findall(r"rank [\d–]+ of (\d+)", text) == ["8", "8", "8"]
+
+
 def test_index_as_json(site, entries_dir, tmp_path):
     printed = json.loads(build(entries_dir, "--out", tmp_path / "other", "--json"))
     assert printed == json.loads((site / "leaderboard.json").read_text())
@@ -215,3 +225,41 @@ def test_a_submission_is_an_entry(tmp_path, entries_dir):
     assert "&lt;b&gt;mine&lt;/b&gt;" in page and "<b>mine" not in page
     (tmp_path / "entries" / "sent" / "predictions" / "seed7" / "mnist.h5").unlink()
     assert "not admissible" in build(*arguments, "--force", code=3)
+
+
+def test_order_and_number_of_targets_give_no_board_of_ones_own(tmp_path):
+    """The same answers with the targets in another order, and with a target more that sorts before the others."""
+    clips, rng, domains, predictions = tmp_path / "clips", np.random.default_rng(1), {}, []
+    clips.mkdir()
+    (tmp_path / "entries").mkdir()
+    for domain, split in SPLITS.items():
+        tsgen.make(domain, 20, clips / f"{domain}.h5", split=split, digits="embedded", threads=1, quiet=True)
+    more = dataclasses.replace(get_domain("5dot"), name="a-dot")
+    tsgen.make(more, 20, clips / "a-dot.h5", split="test", threads=1, quiet=True)
+    for path in sorted(clips.iterdir()):
+        with tsgen.open_clips(path) as file:
+            domains[file.domain] = EvaluatedOn(file.split, len(file), file.content_hash, file.recipe)
+            logits = (2 * np.eye(5)[file.labels] + rng.normal(size=(20, 5))).astype(np.float32)
+            facts = (file.class_names, file.content_hash, file.digits_source, file.digits_sha256)
+            predictions.append(Predictions(file.domain, file.split, 7, *facts, file.clip_id, file.labels, logits))
+    orders = {"a": ("5dot", "mnist", "mnist-bg"), "b": ("mnist-bg", "5dot", "mnist")}
+    for name, targets in (orders | {"c": ("a-dot", "mnist", "5dot", "mnist-bg")}).items():
+        model = Model(f"model {name}", "other", 1, False)
+        of_domains = {each: domains[each] for each in ("2dot", *targets)}
+        one = Submission("Title", model, "in words", "the last", "2dot", targets, (7,), of_domains, ())
+        write_submission(tmp_path / "entries" / name, one, [each for each in predictions if each.domain in of_domains])
+    keys = AnswerKeys([clips], allow_custom=True)
+    entries = read_directory(tmp_path / "entries", keys)
+    (board,) = boards_of(entries)
+    assert board.targets == orders["a"] and len(board.entries) == 3
+    rows = {entry.origin: board.rows_of(entry) for entry in entries}
+    assert rows["a"] == rows["b"] == rows["c"]
+    assert [row.domain for row in entries[2].card.rows] == ["2dot", *orders["a"], "a-dot"]
+    for entry in entries:
+        for row, correct in zip(entry.card.rows, entry.correct, strict=True):
+            assert tuple(correct.sum(axis=1)) == row.hits
+    build_site(entries, tmp_path / "site", title="t", force=False, paper=False)
+    assert "a-dot" not in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    pages = [path.name for path in (tmp_path / "site" / "entries").iterdir() if "a-dot" in path.read_text()]
+    assert pages == ["model-c-2dot.html"]
+    assert all("a-dot" not in (tmp_path / "site" / f"leaderboard.{kind}").read_text() for kind in ("md", "csv", "tex"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -60,3 +62,24 @@ def test_chance_corrected_ratio_has_an_interval_where_v_is_above_chance():
     unsure = card(V=45, T=40)
     assert unsure.rows[1].rr_chance_corrected_interval is None
     assert not unsure.valid
+
+
+def test_table_has_the_interval_of_the_corrected_ratio():
+    found = card(V=300, T=100)
+    low, high = found.rows[1].rr_chance_corrected_interval
+    line = next(line for line in render(found).splitlines() if line.startswith("T "))
+    assert line.endswith(f"0.231  {low:.2f}..{high:.2f}")
+    unsure = next(line for line in render(card(V=45, T=40)).splitlines() if line.startswith("T "))
+    assert unsure.split()[-1] == "-"
+
+
+def test_majority_is_shown_where_it_is_not_chance():
+    assert "majority" not in render(card(V=300, T=100))
+    label = np.where(np.arange(N) < 52, 0, np.arange(N) % 10)
+    uneven = dataclasses.replace(answers("T", "test", 100), label=label)
+    found = score(Entry("a diver", "V", ("T",), (0,)), {(0, "V"): answers("V", "val", 300), (0, "T"): uneven})
+    text = render(found)
+    line = next(line for line in text.splitlines() if line.startswith("majority"))
+    assert line.split() == ["majority", f"{found.rows[1].majority:.3f}"]
+    assert f"V 0.100, T {found.rows[1].majority:.3f}" in text
+    assert max(map(len, text.splitlines())) <= 110

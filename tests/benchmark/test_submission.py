@@ -255,6 +255,16 @@ def test_every_problem_is_listed_at_once(copy, keys):
     assert len(found) == len(names) + 2  # "clip twice" is also a clip that is missing
 
 
+def test_one_training_is_not_two_seeds(copy, keys):
+    for domain in SPLITS:
+        assert problems(copy, keys) == []  # until the last domain is the same too
+        one, other = (copy / f"predictions/seed{seed}/{domain}.h5" for seed in SEEDS)
+        with h5py.File(one) as given, h5py.File(other, "a") as changed:
+            changed["logits"][...] = given["logits"][...]
+    (line,) = problems(copy, keys)
+    assert line.startswith(f"{RECORD}: seeds 42 and 61 have the same answers on every domain")
+
+
 def test_the_order_of_clips_and_the_way_of_other_languages_do_not_matter(intact, copy, keys):
     rng = np.random.default_rng(1)
     order = rng.permutation(N)

@@ -195,6 +195,13 @@ def test_weights_of_another_shape_are_named(runs):
         load(build_model("convlstm", 2), file, RunConfig(model="convlstm", hidden=2))
 
 
+def test_a_checkpoint_given_twice_is_refused(runs, rac_bench):
+    twice = ["--checkpoint", checkpoint(runs[0]), "--checkpoint", runs[0] / "seed0" / ".." / "seed0" / "checkpoint"]
+    twice[-1] = twice[-1].with_suffix(".safetensors")
+    done = rac_bench("predict", *twice, "--seeds", "0,1", *TINY, "--out", "new", code=2)
+    assert "is one file; give the weights of each training once" in done.stderr
+
+
 def test_a_checkpoint_does_not_choose_which_code_runs(runs, tmp_path):
     path = tmp_path / "c.safetensors"
     noted = {"model": "py:os:getcwd", "hidden": 0, "seed": 0, "source": "2dot"}
@@ -287,6 +294,22 @@ def test_recipes_that_give_something_else(submitted, tmp_path, domain, change, m
     edited(copy, domain, recipe={**recipe, **change})
     (line,) = lines(copy, AnswerKeys(allow_custom=True))
     assert message.replace("\\", "") in line
+
+
+def test_mnist_is_not_downloaded_unasked(submitted, tmp_path, monkeypatch):
+    """Neither in the cache nor named: a clear error, and no attempt at the network."""
+    monkeypatch.delenv("TSGEN_MNIST_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("tsgen.mnist_cache.MIRRORS", ())
+    copy = Path(shutil.copytree(submitted, tmp_path / "copy"))
+    recipe = json.loads((copy / "submission.json").read_text())["domains"]["mnist"]["recipe"]
+    for source in ("mnist", None):
+        edited(copy, "mnist", recipe={**recipe, "digits_source": source})
+        (line,) = lines(copy, AnswerKeys(allow_custom=True))
+        assert "nothing is downloaded unasked" in line and "--digits mnist" in line and str(tmp_path) not in line
+    assert not (tmp_path / "cache").exists()
+    asked = lines(copy, AnswerKeys(digits="mnist", allow_custom=True))
+    assert any("cannot be downloaded" in line for line in asked)
 
 
 @pytest.mark.parametrize(
