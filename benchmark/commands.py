@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from benchmark.config import PRECISIONS, PRESETS, RunConfig, make_config, parse_seeds
+from benchmark.config import PRECISIONS, PRESETS, RunConfig, make_config, parse_numbers, parse_seeds
 from benchmark.models import MODELS, OUTSIDE, PAPER_HIDDEN, check_model, count_parameters, is_outside, require_torch
 from tsgen.common.errors import UsageError
 
@@ -145,10 +145,7 @@ def params(model: str | None, hidden: str | None, diving48: bool, as_json: bool)
             raise UsageError("--diving48 shows every model of experiments a-h; leave --model and --hidden out.")
         _print_diving48(as_json)
         return
-    try:
-        wanted = PAPER_HIDDEN if hidden is None else tuple(int(part) for part in hidden.split(","))
-    except ValueError:
-        raise UsageError(f"hidden {hidden!r} is not whole numbers separated by commas, like 8,16.") from None
+    wanted = PAPER_HIDDEN if hidden is None else parse_numbers("hidden", hidden)
     names = list(MODELS) if model is None else [model]
     if model is not None and is_outside(model):
         raise UsageError(f"params counts our own families, {', '.join(MODELS)}; {model} has its own layers.")

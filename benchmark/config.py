@@ -128,7 +128,18 @@ def make_config(preset: str, **overrides: Any) -> RunConfig:
 
 def parse_seeds(text: str) -> tuple[int, ...]:
     """``"42,61"`` -> (42, 61)."""
+    return parse_numbers("seeds", text)
+
+
+def parse_numbers(what: str, text: str) -> tuple[int, ...]:
+    """``"2,8"`` -> (2, 8); UsageError, naming ``what``, for anything else."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"seeds {text!r} are not whole numbers separated by commas, like 42,61.") from None
+        verb = "are" if what.endswith("s") else "is"
+        raise UsageError(f"{what} {text!r} {verb} not whole numbers separated by commas, like 8,16.") from None
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """``"3dcnn, convlstm"`` -> ("3dcnn", "convlstm")."""
+    return tuple(part.strip() for part in text.split(","))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.config import TARGETS
+from benchmark.config import TARGETS, parse_names, parse_numbers
 from benchmark.models import MODELS, PAPER_HIDDEN, check_model, is_outside
 from tsgen.common.errors import DataError, UsageError, unknown_name
 
@@ -159,11 +159,8 @@ def _families(reference: str, models: Sequence[str] | None) -> list[str]:
 
 
 def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",")]
+    return None if text is None else list(parse_names(text))
 
 
 def _sizes(text: str | None, option: str) -> tuple[int, ...] | None:
-    try:
-        return None if text is None else tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{option} {text!r} are not whole numbers separated by commas, like 8,16.") from None
+    return None if text is None else parse_numbers(option, text)

@@ -43,8 +43,7 @@ class Setting:
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"model": self.model, "hidden": self.hidden, "parameters": self.parameters}
         if self.V is not None:
-            V = {"value": self.V.value, "low": self.V.low, "high": self.V.high, "variance": self.V.variance}
-            found |= {"V": V, "seeds": list(self.seeds)}
+            found |= {"V": self.V.to_json(), "seeds": list(self.seeds)}
         return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from benchmark.config import parse_seeds
+from benchmark.config import parse_names, parse_seeds
 from benchmark.models import require_torch
 from tsgen.common.errors import UsageError
 
@@ -80,7 +80,7 @@ def probe(
     )
     report: TemporalReport | DoseReport
     if dial is None:
-        chosen = None if domains is None else [name.strip() for name in domains.split(",")]
+        chosen = None if domains is None else list(parse_names(domains))
         report = probe_temporal(subject, chosen, say)
     else:
         report = probe_dose(subject, dial, doses, base, say)

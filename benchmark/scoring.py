@@ -85,11 +85,11 @@ class Row:
             "content_hash": self.content_hash,
             "digits_source": self.digits_source,
             "digits_sha256": self.digits_sha256,
-            "accuracy": _estimate_json(self.accuracy),
-            "rr": _estimate_json(self.rr),
+            "accuracy": self.accuracy.to_json(),
+            "rr": self.rr and self.rr.to_json(),
             "rr_chance_corrected": self.rr_chance_corrected,
             "rr_chance_corrected_interval": self.rr_chance_corrected_interval,
-            "top5_accuracy": _estimate_json(self.top5),
+            "top5_accuracy": self.top5 and self.top5.to_json(),
             "balanced_accuracy": self.balanced_accuracy,
             "populated_classes": self.populated_classes,
         }
@@ -123,7 +123,7 @@ class Scorecard:
             "chance": self.chance,
             "source_above_chance": self.valid,
             "interval_level": LEVEL,
-            "T/S1": _estimate_json(self.texture),
+            "T/S1": self.texture and self.texture.to_json(),
             "texture_verdict": self.texture_verdict,
             "rows": [row.to_json() for row in self.rows],
         }
@@ -213,14 +213,3 @@ def _check_group(domain: str, entry: Entry, group: Sequence[Predictions]) -> Non
             raise DataError(f"seeds {first.seed} and {seed} were evaluated on different {domain} clips.")
         if not (np.array_equal(each.clip_id, first.clip_id) and np.array_equal(each.label, first.label)):
             raise DataError(f"seeds {first.seed} and {seed} have other clips or labels for {domain}.")
-
-
-def _estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
-    if estimate is None:
-        return None
-    return {
-        "value": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high if np.isfinite(estimate.high) else None,
-        "variance": estimate.variance,
-    }

@@ -76,7 +76,8 @@ def fit(
     prepare_precision(config.precision, device)
     sources = distinct_sources(training.source for training in trainings)
     resident = Resident.of(sources, device)
-    self_test(fresh_model(trainings[0]).to(device), as_model_input(resident.val_clips[0, :4]), config.precision)
+    if config.precision != "fp32":
+        self_test(fresh_model(trainings[0]).to(device), as_model_input(resident.val_clips[0, :4]), config.precision)
     members = [Member.begin(training, device) for training in trainings]
     failures: dict[int, RacError] = {}
 
@@ -87,7 +88,7 @@ def fit(
         try:
             together = {number: members[number] for number in numbers}
             failures |= _train_together(together, resident, sources, tuning, watch)
-        except (torch.OutOfMemoryError, RuntimeError) as problem:
+        except RuntimeError as problem:
             if not _is_out_of_memory(problem):
                 raise
             if len(numbers) == 1:

@@ -35,8 +35,6 @@ def self_test(model: nn.Module, clips: Tensor, precision: str) -> None:
 
     ``clips`` (B, T, C, H, W), a few; ``model`` is left in evaluation mode.
     """
-    if precision == "fp32":
-        return
     model.eval()
     with torch.no_grad():
         prepare_precision("fp32", clips.device)

@@ -37,12 +37,14 @@ class Resident:
     val_labels: Tensor
 
     @classmethod
-    def of(cls, sources: Sequence[SourceData], device: torch.device) -> Resident:
+    def of(cls, sources: Sequence[SourceData], device: torch.device, most: int | None = None) -> Resident:
+        """All clips, or the first ``most`` of each split."""
+
         def clips(parts: Sequence[Clips]) -> Tensor:
-            return _together([torch.from_numpy(part.clips) for part in parts], device)
+            return _together([torch.from_numpy(part.clips[:most]) for part in parts], device)
 
         def labels(parts: Sequence[Clips]) -> Tensor:
-            return _together([torch.from_numpy(part.labels) for part in parts], device)
+            return _together([torch.from_numpy(part.labels[:most]) for part in parts], device)
 
         train, val = [source.train for source in sources], [source.val for source in sources]
         return cls(clips(train), labels(train), clips(val), labels(val))

@@ -78,9 +78,7 @@ def models_per_second(trainings: Sequence[Training], device: torch.device, tunin
     """Training steps a second, summed over the models; 0 where they do not fit into the memory of the device."""
     config = trainings[0].config
     sources = distinct_sources(training.source for training in trainings)
-    every = Resident.of(sources, device)
-    few = PROBE_BATCHES * config.batch_size
-    resident = Resident(every.train_clips[:, :few], every.train_labels[:, :few], every.val_clips, every.val_labels)
+    resident = Resident.of(sources, device, PROBE_BATCHES * config.batch_size)
     pack = Pack([fresh_model(training) for training in trainings], device, tuning)
     steps = Steps(pack, [{} for _ in trainings], config, resident, [sources.index(t.source) for t in trainings])
     orders = [epoch_order(training.seed, 1, resident.train_clips.shape[1]) for training in trainings]

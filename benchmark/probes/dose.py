@@ -12,7 +12,7 @@ import numpy as np
 from benchmark import statistics
 from benchmark.data import Clips, DataFacts
 from benchmark.probes.curve import HALF, HalfDose, half_doses
-from benchmark.probes.tables import estimate_json, interval, table
+from benchmark.probes.tables import interval, table
 from benchmark.probes.temporal import SCHEMA_VERSION, title_of
 from benchmark.statistics import Estimate
 from tsgen.common.errors import UsageError, unknown_name
@@ -64,11 +64,9 @@ class Dose:
         return {
             "dose": self.dose,
             "hits_per_seed": list(self.hits),
-            "accuracy": estimate_json(self.accuracy),
-            "rr": None if self.rr is None else estimate_json(self.rr),
-            "rr_chance_corrected": None
-            if self.rr_chance_corrected is None
-            else estimate_json(self.rr_chance_corrected),
+            "accuracy": self.accuracy.to_json(),
+            "rr": None if self.rr is None else self.rr.to_json(),
+            "rr_chance_corrected": None if self.rr_chance_corrected is None else self.rr_chance_corrected.to_json(),
             "recipe_digest": self.digest,
         }
 
@@ -98,7 +96,7 @@ class DoseReport:
             "base_domain": self.base,
             "split": SPLIT,
             "n": self.n,
-            "source_validation": estimate_json(self.V),
+            "source_validation": self.V.to_json(),
             "doses": [dose.to_json() for dose in self.doses],
             "half_robustness_dose": self.half
             and {scale: [passage.to_json() for passage in passages] for scale, passages in self.half.items()},

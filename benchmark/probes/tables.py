@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 from benchmark.statistics import Estimate
 
@@ -18,13 +16,3 @@ def table(cells: Sequence[Sequence[str]], align: str) -> str:
 
 def interval(estimate: Estimate) -> str:
     return f"{estimate.low:.3f} .. {estimate.high:.3f}"
-
-
-def estimate_json(estimate: Estimate) -> dict[str, Any]:
-    """``high`` is null where it is infinite: JSON has no infinity."""
-    return {
-        "value": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high if math.isfinite(estimate.high) else None,
-        "variance": estimate.variance,
-    }

@@ -11,7 +11,7 @@ import numpy as np
 from benchmark import statistics
 from benchmark.models import model_title
 from benchmark.probes.controls import INTACT, MARGIN, PROBES, SHUFFLED, paired_drop, uses_order
-from benchmark.probes.tables import estimate_json, interval, table
+from benchmark.probes.tables import interval, table
 from benchmark.statistics import Estimate
 from tsgen.common.errors import unknown_name
 from tsgen.common.intervals import LEVEL
@@ -40,8 +40,8 @@ class ProbeRow:
             "probe": self.probe,
             "keeps": PROBES[self.probe].keeps,
             "hits_per_seed": list(self.hits),
-            "accuracy": estimate_json(self.accuracy),
-            "drop": None if self.drop is None else estimate_json(self.drop),
+            "accuracy": self.accuracy.to_json(),
+            "drop": None if self.drop is None else self.drop.to_json(),
             "changed_answers": self.changed,
         }
 

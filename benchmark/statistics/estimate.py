@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,10 @@ class Estimate:
     low: float
     high: float
     variance: str
+
+    def to_json(self) -> dict[str, Any]:
+        """``high`` is null where it is infinite: JSON has no infinity."""
+        return {**asdict(self), "high": self.high if math.isfinite(self.high) else None}
 
 
 @dataclass(frozen=True, eq=False)

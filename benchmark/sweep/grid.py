@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.config import PRESETS, TARGETS, RunConfig, make_config, parse_seeds
+from benchmark.config import PRESETS, TARGETS, RunConfig, make_config, parse_names, parse_numbers, parse_seeds
 from benchmark.models import MODELS, PAPER_HIDDEN, check_model, is_outside
 from tsgen.common.errors import DataError, UsageError, unknown_name
 
@@ -55,14 +55,10 @@ class Grid:
         """From lists like ``2,4,8``; None: the paper's, or for the seeds those of the preset."""
         if preset not in PRESETS:
             raise unknown_name("preset", preset, PRESETS)
-        try:
-            sizes = cls.hidden if hidden is None else tuple(int(part) for part in hidden.split(","))
-        except ValueError:
-            raise UsageError(f"hidden {hidden!r} is not whole numbers separated by commas, like 2,8.") from None
         return cls(
-            models=cls.models if models is None else _names(models),
-            hidden=sizes,
-            sources=cls.sources if sources is None else _names(sources),
+            models=cls.models if models is None else parse_names(models),
+            hidden=cls.hidden if hidden is None else parse_numbers("hidden", hidden),
+            sources=cls.sources if sources is None else parse_names(sources),
             seeds=PRESETS[preset].seeds if seeds is None else parse_seeds(seeds),
         )
 
@@ -165,10 +161,6 @@ def parse_budget(text: str) -> float:
 
 def _settings(config: RunConfig) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(config).items() if name not in AXES}
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(","))
 
 
 def _text(value: Any) -> str:
