@@ -37,7 +37,7 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV) (PyTorch with CUDA libraries: several GB, once)"
-	$(PIP) --editable '.[train,models,audit,export,dev]'
+	$(PIP) --editable '.[train,models,diving48,audit,export,dev]'
 	@touch $(VENV)/.train $@
 
 clean:

@@ -22,18 +22,29 @@ OPEN_TO_BENCHMARK = {
     "tsgen.digits",
 }
 
-# Inside tsgen: a module imports only from lower layers.
-LAYERS = [
-    {"vocabulary", "common", "philox", "profiles", "published", "framesource", "export_forms", "canvas"},
-    {"trajectories", "motion", "domains", "entities", "idx", "domainfile", "strict", "deflate"},
-    {"perlin", "mnist_cache", "digits"},
-    {"recipe", "sampling"},
-    {"raster", "reference", "clipfile", "clipset"},
-    {"generate", "importer", "exporter"},
-    {"audit", "preview", "verify", "torch_data"},
-    {"commands", "show_commands", "interop_commands", "audit_commands"},
-    {"cli"},
-]
+# Inside a package: a module imports only from lower layers, or from its own.
+LAYERS = {
+    "tsgen": [
+        {"vocabulary", "common", "philox", "profiles", "published", "framesource", "export_forms", "canvas"},
+        {"trajectories", "motion", "domains", "entities", "idx", "domainfile", "strict", "deflate"},
+        {"perlin", "mnist_cache", "digits"},
+        {"recipe", "sampling"},
+        {"raster", "reference", "clipfile", "clipset"},
+        {"generate", "importer", "exporter"},
+        {"audit", "preview", "verify", "torch_data"},
+        {"commands", "show_commands", "interop_commands", "audit_commands"},
+        {"cli"},
+    ],
+    "diving48_domains": [
+        {"vocabulary", "instances", "sampling"},
+        {"annotations", "pasting", "tracks", "blur", "manifest"},
+        {"video", "labels", "instance_file", "framestore", "tracking", "domains", "metrics"},
+        {"mini", "segmenter", "sources", "audit"},
+        {"segment", "build", "truth", "preview"},
+        {"commands", "data_commands", "mini_commands", "train_commands", "segment_commands", "build_commands"},
+        {"cli"},
+    ],
+}
 
 
 def imports(path: Path, *, at_run_time: bool = False) -> set[str]:
@@ -71,16 +82,18 @@ def test_packages_keep_their_direction(path):
         assert module in allowed, f"benchmark imports {name}"
 
 
-def test_tsgen_modules_keep_their_layers():
-    level = {module: height for height, layer in enumerate(LAYERS) for module in layer}
-    for path in sorted((ROOT / "tsgen").glob("*.py")):
-        if path.stem == "__init__":
+@pytest.mark.parametrize("package", LAYERS)
+def test_modules_keep_their_layers(package):
+    level = {module: height for height, layer in enumerate(LAYERS[package]) for module in layer}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        module = path.relative_to(ROOT / package).parts[0].removesuffix(".py")
+        if module == "__init__":
             continue
-        assert path.stem in level, f"{path.name} has no layer: add it to LAYERS"
+        assert module in level, f"{path} has no layer: add it to LAYERS"
         for name in imports(path, at_run_time=True):
             parts = name.split(".")
-            if len(parts) > 1 and parts[1] in level and parts[1] != path.stem:
-                assert level[parts[1]] <= level[path.stem], f"{path.name} imports {name} from a higher layer"
+            if parts[0] == package and len(parts) > 1 and parts[1] in level and parts[1] != module:
+                assert level[parts[1]] <= level[module], f"{path} imports {name} from a higher layer"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
