@@ -8,14 +8,20 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.models import MODELS, check_model, is_outside
+from benchmark.models import FAMILIES, check_model, is_outside
 from tsgen.common.errors import DataError, UsageError, unknown_name
 
 TARGETS: dict[str, tuple[str, ...]] = {
     "2dot": ("5dot", "mnist", "mnist-bg"),
     "mnist-bg": ("mnist", "5dot", "2dot"),
 }
-"""Source domain -> target domains, as in section 4.1 of the paper."""
+"""Source domain of Temporal Shape -> target domains, as in section 4.1 of the paper."""
+
+VIDEO_SOURCE = "V"
+"""Diving48: training and validation clips of the V2 training list (section 4.2)."""
+
+VIDEO_TARGETS = ("O", "C", "S1", "S2", "T", "T_union", "B")
+"""Its test clips: as they are (O), through the same steps without an edit (C), shape, texture and controls."""
 
 MAX_SEED = 2**63 - 1
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -45,8 +51,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_model(self.model, self.hidden)
-        if self.source not in TARGETS:
-            raise unknown_name("source", self.source, TARGETS)
+        if self.source not in (*TARGETS, VIDEO_SOURCE):
+            raise unknown_name("source", self.source, (*TARGETS, VIDEO_SOURCE))
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
         if not self.seeds:
@@ -71,7 +77,12 @@ class RunConfig:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        return TARGETS[self.source]
+        return VIDEO_TARGETS if self.source == VIDEO_SOURCE else TARGETS[self.source]
+
+    @property
+    def flips(self) -> bool:
+        """Whether training clips are mirrored with probability 1/2: videos are, drawn motions have a direction."""
+        return self.source == VIDEO_SOURCE
 
     @property
     def short_name(self) -> str:
@@ -120,9 +131,9 @@ def make_config(preset: str, **overrides: Any) -> RunConfig:
     model = given.get("model", base.model)
     if is_outside(model):
         given.setdefault("hidden", 0)
-    elif model in MODELS and preset == "paper":
-        given.setdefault("max_epochs", MODELS[model].max_epochs)
-        given.setdefault("patience", MODELS[model].patience)
+    elif model in FAMILIES and preset == "paper":
+        given.setdefault("max_epochs", FAMILIES[model].max_epochs)
+        given.setdefault("patience", FAMILIES[model].patience)
     return dataclasses.replace(base, **given)
 
 

@@ -22,13 +22,15 @@ from benchmark.data import SourceData
 from benchmark.engine.member import Member, Training, fresh_model
 from benchmark.engine.pack import Pack, Tuning
 from benchmark.engine.precision import prepare_precision, self_test
+from benchmark.engine.ranks import ONE_RANK, Ranks
 from benchmark.engine.selection import Epoch, best_epoch
 from benchmark.engine.state import copy_of
 from benchmark.engine.step import Resident, Steps
 from benchmark.evaluation import as_model_input
 from tsgen.common.errors import RacError
 
-PERMUTATION_STREAM, DROPOUT_STREAM = 1, 2  # separate these random numbers from any other use of the seed
+# Each separates its random numbers from any other use of the seed.
+PERMUTATION_STREAM, DROPOUT_STREAM, FLIP_STREAM = 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -64,20 +66,26 @@ class StoppedError(RacError):
 
 
 def fit(
-    trainings: Sequence[Training], device: torch.device, tuning: Tuning = ALONE, watch: Watch = NOBODY
+    trainings: Sequence[Training],
+    device: torch.device,
+    tuning: Tuning = ALONE,
+    watch: Watch = NOBODY,
+    ranks: Ranks = ONE_RANK,
 ) -> list[Fitted | RacError]:
     """Train all, at most ``tuning.pack_size`` at a time; the outcomes in the same order.
 
     A training whose loss is no longer finite ends with a RacError as its outcome, the others go on. A pack that does
     not fit into the memory of the device is halved. All trainings have one model and protocol. Raises DataError when a
-    state file is damaged or belongs to another run, StoppedError when ``watch.stop`` says so.
+    state file is damaged or belongs to another run, StoppedError when ``watch.stop`` says so. ``ranks``: the processes
+    that share each batch; all call this alike, one training at a time, and the first of them writes the state files.
     """
     config = _common_config(trainings)
     prepare_precision(config.precision, device)
     sources = distinct_sources(training.source for training in trainings)
     resident = Resident.of(sources, device)
     if config.precision != "fp32":
-        self_test(fresh_model(trainings[0]).to(device), as_model_input(resident.val_clips[0, :4]), config.precision)
+        some = as_model_input(resident.val_clips[0, :4].to(device))
+        self_test(fresh_model(trainings[0]).to(device), some, config.precision)
     members = [Member.begin(training, device) for training in trainings]
     failures: dict[int, RacError] = {}
 
@@ -87,7 +95,7 @@ def fit(
     while numbers := unfinished()[: tuning.pack_size]:
         try:
             together = {number: members[number] for number in numbers}
-            failures |= _train_together(together, resident, sources, tuning, watch)
+            failures |= _train_together(together, resident, sources, tuning, watch, ranks)
         except RuntimeError as problem:
             if not _is_out_of_memory(problem):
                 raise
@@ -109,6 +117,12 @@ def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
     return np.argsort(words, kind="stable")
 
 
+def epoch_flips(seed: int, epoch: int, n: int) -> NDArray[np.bool_]:
+    """Which of n training clips are mirrored in this epoch, each with probability 1/2."""
+    words = np.random.Philox(key=[seed, FLIP_STREAM], counter=[0, 0, 0, epoch]).random_raw(n)
+    return np.asarray(words >> np.uint64(63), dtype=bool)
+
+
 def epoch_seed(seed: int, epoch: int) -> int:
     """Of torch's random numbers in this epoch."""
     return int(np.random.Philox(key=[seed, DROPOUT_STREAM], counter=[0, 0, 0, epoch]).random_raw()) >> 1
@@ -120,14 +134,20 @@ def _is_out_of_memory(problem: Exception) -> bool:
 
 
 def _train_together(
-    members: dict[int, Member], resident: Resident, sources: Sequence[SourceData], tuning: Tuning, watch: Watch
+    members: dict[int, Member],
+    resident: Resident,
+    sources: Sequence[SourceData],
+    tuning: Tuning,
+    watch: Watch,
+    ranks: Ranks,
 ) -> dict[int, RacError]:
     """Epochs of all members side by side, until one of them is finished or fails; the failures."""
     first = next(iter(members.values()))
-    device, config = resident.val_clips.device, first.training.config
+    device, config = resident.val_labels.device, first.training.config
     pack = Pack([member.model() for member in members.values()], device, tuning)
+    pack.share_norms(ranks)
     momentum = [member.momentum for member in members.values()]
-    steps = Steps(pack, momentum, config, resident, [sources.index(m.training.source) for m in members.values()])
+    steps = Steps(pack, momentum, config, resident, [sources.index(m.training.source) for m in members.values()], ranks)
     num_clips, num_val = resident.train_clips.shape[1], resident.val_clips.shape[1]
     failures: dict[int, RacError] = {}
     while not failures and all(member.stop_reason is None for member in members.values()):
@@ -139,7 +159,12 @@ def _train_together(
             epoch_order(member.training.seed, epoch, num_clips)
             for member, epoch in zip(members.values(), epochs, strict=True)
         ]
-        losses = steps.train_epoch(orders, lambda: watch.on_batch(len(members)))
+        flips = [
+            epoch_flips(member.training.seed, epoch, num_clips)[order]
+            for member, epoch, order in zip(members.values(), epochs, orders, strict=True)
+            if config.flips
+        ]
+        losses = steps.train_epoch(orders, lambda: watch.on_batch(len(members)), flips)
         val_losses, val_hits = steps.validate()
         losses = losses.double().cpu()  # here the host waits for the device, once an epoch
         seconds = (time.perf_counter() - started) / len(members)
@@ -159,6 +184,7 @@ def _train_together(
                 metrics,
                 copy_of(pack.weights_of(place)),
                 copy_of({name: pack.slice(buffer, place) for name, buffer in steps.momentum.items()}),
+                write=ranks.is_first,
             )
             watch.on_epoch(number, member.history)
         if watch.stop() and any(member.stop_reason is None for member in members.values()):

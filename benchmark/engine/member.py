@@ -15,6 +15,7 @@ from benchmark.engine.levels import level_name, reached_in
 from benchmark.engine.selection import Epoch, best_epoch, stop_reason
 from benchmark.engine.state import load_state, save_state, with_prefix, without_prefix
 from benchmark.models import build_model
+from benchmark.models.specs import ClipShape
 from tsgen.common.errors import DataError
 
 
@@ -79,13 +80,15 @@ class Member:
     def stop_reason(self) -> str | None:
         return stop_reason(self.history, self.training.config.max_epochs, self.training.config.patience)
 
-    def finish_epoch(self, epoch: Epoch, weights: dict[str, Tensor], momentum: dict[str, Tensor]) -> None:
+    def finish_epoch(
+        self, epoch: Epoch, weights: dict[str, Tensor], momentum: dict[str, Tensor], *, write: bool = True
+    ) -> None:
         """Take over the state after an epoch that went well, and write it. The tensors must not change any more."""
         self.history.append(epoch)
         self.weights, self.momentum = weights, momentum
         if best_epoch(self.history) == epoch.epoch:
             self.best_weights = weights
-        if self.training.state_path is not None:
+        if self.training.state_path is not None and write:
             self._save_levels(self.training.state_path.parent)  # first: a kill in between repeats the epoch
             tensors = {**with_prefix("model", self.weights), **with_prefix("momentum", self.momentum)}
             if self.best_weights is not self.weights:  # no tensor may be stored twice
@@ -119,4 +122,5 @@ def fresh_model(training: Training) -> nn.Module:
     config = training.config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        return build_model(config.model, config.hidden, len(training.source.train.class_names))
+        train = training.source.train
+        return build_model(config.model, config.hidden, len(train.class_names), ClipShape.of(train.clips.shape))

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from benchmark.engine.ranks import Ranks
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -45,6 +47,12 @@ class Pack:
         else:
             parameters, buffers = stack_module_state([model.to(device) for model in models])
             self.parameters, self.buffers = dict(parameters), dict(buffers)
+
+    def share_norms(self, ranks: Ranks) -> None:
+        """Statistics of batches over all processes that train together."""
+        if ranks.size > 1 and self.size > 1:
+            raise ValueError("several processes train one model at a time, not a pack")
+        ranks.share_norms(self._model)
 
     def train(self, mode: bool = True) -> None:
         self._model.train(mode)

@@ -20,15 +20,20 @@ from benchmark.data import Clips, SourceData
 from benchmark.engine.graph import capture
 from benchmark.engine.pack import Pack
 from benchmark.engine.precision import autocast
-from benchmark.evaluation import BATCH_SIZE, as_model_input
+from benchmark.engine.ranks import ONE_RANK, Ranks
+from benchmark.evaluation import as_model_input, evaluation_batch
 from benchmark.models import is_outside
+
+DEVICE_SHARE = 0.6
+"""Of a GPU's free memory that clips may take; the rest is for the activations of a step."""
 
 
 @dataclass(frozen=True)
 class Resident:
-    """Train and validation clips of one or two source domains on the device.
+    """Train and validation clips of one or two source domains.
 
-    ``clips`` uint8 (S, N, T, H, W), ``labels`` int64 (S, N).
+    ``clips`` uint8 (S, N, T, H, W[, 3]), on the device, or on the host where they do not fit: then they are read batch
+    by batch, from the file if they are memory-mapped. ``labels`` int64 (S, N), on the device.
     """
 
     train_clips: Tensor
@@ -40,14 +45,22 @@ class Resident:
     def of(cls, sources: Sequence[SourceData], device: torch.device, most: int | None = None) -> Resident:
         """All clips, or the first ``most`` of each split."""
 
+        train, val = [source.train for source in sources], [source.val for source in sources]
+        needed = sum(part.clips[:most].nbytes for part in (*train, *val))
+        place = device if fits(needed, device) else torch.device("cpu")
+
         def clips(parts: Sequence[Clips]) -> Tensor:
-            return _together([torch.from_numpy(part.clips[:most]) for part in parts], device)
+            return _together([torch.from_numpy(part.clips[:most]) for part in parts], place)
 
         def labels(parts: Sequence[Clips]) -> Tensor:
             return _together([torch.from_numpy(part.labels[:most]) for part in parts], device)
 
-        train, val = [source.train for source in sources], [source.val for source in sources]
         return cls(clips(train), labels(train), clips(val), labels(val))
+
+
+def fits(num_bytes: int, device: torch.device) -> bool:
+    """Whether clips of that size may lie on ``device`` and leave room to train."""
+    return device.type != "cuda" or num_bytes <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def _together(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
@@ -64,9 +77,12 @@ class Steps:
         config: RunConfig,
         resident: Resident,
         sources: Sequence[int],
+        ranks: Ranks = ONE_RANK,
     ) -> None:
+        ranks.check_batch(config.batch_size)
+        self._ranks, self._share = ranks, config.batch_size // ranks.size
         self._pack, self._config, self._resident = pack, config, resident
-        device = self._device = resident.train_clips.device
+        device = self._device = resident.train_labels.device
         self._source = torch.tensor(sources, device=device)[:, None]  # (E, 1), against (E, B)
         self._single = sources[0] if len(set(sources)) == 1 else None
         self.momentum = {name: torch.zeros_like(parameter.detach()) for name, parameter in pack.parameters.items()}
@@ -82,21 +98,34 @@ class Steps:
         for name, parameter in pack.parameters.items():
             self._optimizer.state[parameter]["momentum_buffer"] = self.momentum[name]
         self.num_batches = resident.train_clips.shape[1] // config.batch_size  # the last incomplete one is dropped
-        table = (self.num_batches, pack.size, config.batch_size)
+        table = (self.num_batches, pack.size, self._share)
         self._batches = torch.zeros(table, dtype=torch.int64, device=device)
+        self._flips = torch.zeros(table, dtype=torch.bool, device=device) if config.flips else None
         self._losses = torch.zeros(table[:2], device=device)
         self._place = torch.zeros(1, dtype=torch.int64, device=device)
         self._replay: Callable[[], None] | None = None
 
-    def train_epoch(self, orders: Sequence[NDArray[np.int64]], on_batch: Callable[[], None]) -> Tensor:
-        """One pass; ``orders`` of the clips, one a member. Losses (batches, E), still on the device."""
-        E, B = self._pack.size, self._config.batch_size
-        batches = np.stack([order[: self.num_batches * B].reshape(self.num_batches, B) for order in orders], axis=1)
-        self._batches.copy_(torch.from_numpy(batches))
+    def train_epoch(
+        self,
+        orders: Sequence[NDArray[np.int64]],
+        on_batch: Callable[[], None],
+        flips: Sequence[NDArray[np.bool_]] = (),
+    ) -> Tensor:
+        """One pass; ``orders`` of the clips, one a member. Losses (batches, E), still on the device.
+
+        ``flips``: of each member, which clips of its order are mirrored; none where the protocol does not flip.
+        """
+        E = self._pack.size
+        self._batches.copy_(self._table(orders))
+        if self._flips is not None:
+            self._flips.copy_(self._table(flips))
         self._place.zero_()
         self._pack.train()
         step = self._step
-        if self._device.type == "cuda" and not is_outside(self._config.model):  # those may wait for the host
+        # Models from outside may wait for the host; clips that lie there are fetched by it.
+        on_device = self._resident.train_clips.device == self._device
+        alone = self._ranks.size == 1
+        if self._device.type == "cuda" and on_device and alone and not is_outside(self._config.model):
             if self._replay is None:
                 changes = [*self._pack.parameters.values(), *self._pack.buffers.values(), *self.momentum.values()]
                 self._replay = capture(self._step, [*changes, self._place, self._losses])
@@ -104,16 +133,22 @@ class Steps:
         for _ in range(self.num_batches):
             step()
             on_batch()
-        return self._losses.reshape(self.num_batches, E)
+        losses = self._losses.reshape(self.num_batches, E)
+        return losses if alone else self._ranks.sum_(losses / self._ranks.size)
 
     def _step(self) -> None:
         index = self._batches.index_select(0, self._place)[0]  # (E, B)
         labels = self._take(self._resident.train_labels, index)
         self._optimizer.zero_grad(set_to_none=True)
         with autocast(self._config.precision, self._device):
-            logits = self._pack.logits(self._input(self._resident.train_clips, index))
+            clips = self._input(self._resident.train_clips, index)
+            if self._flips is not None:
+                flip = self._flips.index_select(0, self._place)[0]  # (E, B): all frames of a clip or none
+                clips = torch.where(flip[..., None, None, None, None], clips.flip(-1), clips)
+            logits = self._pack.logits(clips)
         losses = cross_entropy(logits, labels)
         losses.sum().backward()  # type: ignore[no-untyped-call]
+        self._ranks.average_gradients(self._pack.parameters.values())
         self._optimizer.step()
         self._losses.index_copy_(0, self._place, losses.detach()[None])
         self._place.add_(1).remainder_(self.num_batches)  # the runs that warm a graph up may pass the end
@@ -123,24 +158,41 @@ class Steps:
         """Loss and number of hits of each member on its source validation clips: (E,), (E,), on the device."""
         self._pack.train(False)
         labels = self._resident.val_labels[self._source[:, 0]]
+        E, num_val = labels.shape
         parts = []
-        for some in torch.split(torch.arange(labels.shape[1], device=self._device), BATCH_SIZE):
+        at_once = evaluation_batch(self._resident.val_clips[0])
+        mine = torch.arange(self._ranks.number, num_val, self._ranks.size, device=self._device)
+        for some in torch.split(mine, at_once):
             with autocast(self._config.precision, self._device):
                 index = some.expand(self._pack.size, -1)
                 parts.append(self._pack.logits(self._input(self._resident.val_clips, index)).float())
-        logits = torch.cat(parts, dim=1)
+        if self._ranks.size == 1:
+            logits = torch.cat(parts, dim=1)
+        else:
+            logits = torch.zeros(E, num_val, parts[0].shape[-1] if parts else 0, device=self._device)
+            logits[:, mine] = torch.cat(parts, dim=1)
+            self._ranks.sum_(logits)
         return cross_entropy(logits, labels), (logits.argmax(dim=2) == labels).sum(dim=1)
 
+    def _table(self, rows: Sequence[NDArray[np.generic]]) -> Tensor:
+        """Values for each clip in the order of each member to (batches, E, B), of which a rank takes its share."""
+        batches, B = self.num_batches, self._config.batch_size
+        table = np.stack([row[: batches * B].reshape(batches, B) for row in rows], axis=1)
+        first = self._ranks.number * self._share
+        return torch.from_numpy(table[:, :, first : first + self._share].copy())
+
     def _input(self, clips: Tensor, index: Tensor) -> Tensor:
-        """Clips (S, N, T, H, W) at (E, B) to (E, B, T, 1, H, W) in [0, 1]."""
-        taken = self._take(clips, index)
-        return as_model_input(taken.flatten(0, 1)).view(*index.shape, -1, 1, *clips.shape[-2:])
+        """Clips (S, N, T, H, W[, 3]) at (E, B) to (E, B, T, C, H, W), as models take them."""
+        if clips.device != self._device:
+            index = index.to(clips.device)
+        taken = self._take(clips, index).to(self._device)
+        return torch.unflatten(as_model_input(taken.flatten(0, 1)), 0, index.shape)
 
     def _take(self, values: Tensor, index: Tensor) -> Tensor:
         """(S, N, ...) at (E, B) to (E, B, ...), each member from its source."""
         if self._single is not None:
             return values[self._single].index_select(0, index.flatten()).view(*index.shape, *values.shape[2:])
-        return values[self._source, index]
+        return values[self._source.to(values.device), index]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

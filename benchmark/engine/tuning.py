@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -82,11 +83,12 @@ def models_per_second(trainings: Sequence[Training], device: torch.device, tunin
     pack = Pack([fresh_model(training) for training in trainings], device, tuning)
     steps = Steps(pack, [{} for _ in trainings], config, resident, [sources.index(t.source) for t in trainings])
     orders = [epoch_order(training.seed, 1, resident.train_clips.shape[1]) for training in trainings]
+    flips = [np.zeros(len(order), dtype=bool) for order in orders]
     best = float("inf")
     try:
         for round_number in range(rounds + 1):
             begun = time.perf_counter()
-            steps.train_epoch(orders, lambda: None).cpu()  # waits for the device
+            steps.train_epoch(orders, lambda: None, flips).cpu()  # waits for the device
             if round_number:  # the first one warms up, or records the graph
                 best = min(best, time.perf_counter() - begun)
     except torch.OutOfMemoryError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,16 @@ class ClipShape:
     channels: int = 1
     height: int = 64
     width: int = 64
+
+    @classmethod
+    def of(cls, shape: Sequence[int]) -> ClipShape:
+        """That of clips (N, T, H, W), or (N, T, H, W, C) in colour."""
+        _, frames, height, width, *channels = shape
+        return cls(frames, channels[0] if channels else 1, height, width)
+
+    @property
+    def values(self) -> int:
+        return self.frames * self.channels * self.height * self.width
 
 
 TEMPORAL_SHAPE = ClipShape()

@@ -222,11 +222,11 @@ def test_a_pack_that_stops_at_different_epochs(tiny, source, monkeypatch):
 def test_out_of_memory_halves_the_pack_and_says_so(tiny, source, monkeypatch):
     train_epoch, sizes, said = Steps.train_epoch, [], []
 
-    def too_small_a_device(self, orders, on_batch):
+    def too_small_a_device(self, orders, *rest):
         sizes.append(len(orders))
         if len(orders) > 1:
             raise torch.OutOfMemoryError("no memory left")
-        return train_epoch(self, orders, on_batch)
+        return train_epoch(self, orders, *rest)
 
     monkeypatch.setattr(Steps, "train_epoch", too_small_a_device)
     one = dataclasses.replace(tiny, max_epochs=1)
