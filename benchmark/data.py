@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from benchmark.config import VIDEO_SOURCE
 from tsgen.common.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class DataFacts:
 
 @dataclass(frozen=True, eq=False)
 class Clips:
-    """Clips uint8 (N, T, H, W), labels int64 (N,), clip_id int64 (N,)."""
+    """Clips uint8 (N, T, H, W), in colour (N, T, H, W, 3); labels int64 (N,), clip_id int64 (N,). Read only."""
 
     clips: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -149,16 +150,38 @@ class ClipFile:
             return Clips(file.clips(), file.labels, file.clip_id, file.class_names, facts)
 
 
-@dataclass(frozen=True)
-class DataPlan:
-    """The clip files of one run."""
+class DataFile(Protocol):
+    """Clips that a run needs, not read yet: a clip file of the cache, or a store of video frames.
 
-    train: ClipFile
-    val: ClipFile
-    targets: tuple[ClipFile, ...]
+    ``digest`` names the exact clips, SHA-256 in hex, and is known before they are read.
+    """
 
     @property
-    def files(self) -> tuple[ClipFile, ...]:
+    def domain(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def digits(self) -> str | None: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+    def ensure(self, say: Say) -> None: ...
+    def load(self, say: Say) -> Clips: ...
+
+
+@dataclass(frozen=True)
+class DataPlan:
+    """The files of one run."""
+
+    train: DataFile
+    val: DataFile
+    targets: tuple[DataFile, ...]
+
+    @property
+    def files(self) -> tuple[DataFile, ...]:
         return (self.train, self.val, *self.targets)
 
     def digests(self) -> dict[str, str]:
@@ -173,7 +196,15 @@ class DataPlan:
 
 
 def plan_data(config: RunConfig, digits: str | None, directory: Path) -> DataPlan:
-    """The files ``config`` needs, none of them made or opened yet. "auto" digits are resolved here, once, loudly."""
+    """The files ``config`` needs, none of them made or read yet. "auto" digits are resolved here, once, loudly.
+
+    ``directory``: the cache of clip files, or for videos the data folder.
+    """
+    if config.source == VIDEO_SOURCE:
+        from benchmark.video_data import plan_videos
+
+        return plan_videos(config, directory)
+
     from tsgen.digits import resolve_source
     from tsgen.domains import get_domain
     from tsgen.recipe import make_recipe

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -30,6 +32,13 @@ def as_model_input(clips: Tensor) -> Tensor:
     return scaled.permute(0, 1, 4, 2, 3).contiguous()
 
 
+def as_tensor(clips: NDArray[np.uint8]) -> Tensor:
+    """The array's memory as a tensor; torch warns that it could not protect a read-only file from being written."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(clips)
+
+
 def evaluation_batch(clips: Tensor) -> int:
     """How many of ``clips`` (N, ...) go through a model at once."""
     return max(1, BATCH_VALUES // max(1, clips[0].numel()))
@@ -45,7 +54,7 @@ def logits_of(model: nn.Module, clips: Tensor) -> Tensor:
 def predict(model: nn.Module, clips: Clips, device: torch.device) -> NDArray[np.float32]:
     """Logits float32 (N, C). Batches travel to the device one at a time."""
     model.eval()
-    everything = torch.from_numpy(clips.clips)
+    everything = as_tensor(clips.clips)
     batches = torch.split(everything, evaluation_batch(everything))
     parts = [logits_of(model, batch.to(device)).cpu() for batch in batches]
     logits: NDArray[np.float32] = torch.cat(parts).numpy()

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from benchmark.config import RunConfig
-from benchmark.data import ClipFile, Clips, DataPlan, Say, SourceData, TargetData, plan_data
+from benchmark.data import Clips, DataFile, DataPlan, Say, SourceData, TargetData, plan_data
 from benchmark.engine.device import Environment, prepare, select_device
 from benchmark.engine.fit import Fitted, Watch, fit
 from benchmark.engine.levels import check_levels, check_same_levels, describe, record_levels
@@ -23,6 +23,7 @@ from benchmark.engine.state import save_state
 from benchmark.engine.tuning import check_pack, tune
 from benchmark.evaluation import predict
 from benchmark.models import build_model, trainable_parameters
+from benchmark.models.specs import ClipShape
 from benchmark.predictions import Predictions, predictions_path, write_predictions
 from benchmark.results import Result, RunDirectory, SeedTraining
 from benchmark.scoring import Entry, score
@@ -148,8 +149,8 @@ class _Library:
     """Clips that several runs share, read once."""
 
     def __init__(self) -> None:
-        self._sources: dict[tuple[ClipFile, ClipFile], SourceData] = {}
-        self._targets: dict[ClipFile, TargetData] = {}
+        self._sources: dict[tuple[DataFile, DataFile], SourceData] = {}
+        self._targets: dict[DataFile, TargetData] = {}
 
     def source(self, plan: DataPlan, say: Say) -> SourceData:
         key = (plan.train, plan.val)
@@ -202,7 +203,9 @@ def _finish(one: _Run, library: _Library, environment: Environment, device: torc
     source = library.source(one.plan, say)
     say(f"evaluating on {', '.join(config.targets)}")
     domains = [source.val, *(target.clips for target in library.targets(one.plan, say))]
-    model = build_model(config.model, config.hidden, len(source.val.class_names)).to(device)
+    model = build_model(
+        config.model, config.hidden, len(source.val.class_names), ClipShape.of(source.val.clips.shape)
+    ).to(device)
     for seed, fitted in one.fitted.items():
         model.load_state_dict(fitted.weights)
         _predict(model, seed, domains, device, directory)

@@ -21,7 +21,7 @@ from benchmark.engine.graph import capture
 from benchmark.engine.pack import Pack
 from benchmark.engine.precision import autocast
 from benchmark.engine.ranks import ONE_RANK, Ranks
-from benchmark.evaluation import as_model_input, evaluation_batch
+from benchmark.evaluation import as_model_input, as_tensor, evaluation_batch
 from benchmark.models import is_outside
 
 DEVICE_SHARE = 0.6
@@ -50,7 +50,7 @@ class Resident:
         place = device if fits(needed, device) else torch.device("cpu")
 
         def clips(parts: Sequence[Clips]) -> Tensor:
-            return _together([torch.from_numpy(part.clips[:most]) for part in parts], place)
+            return _together([as_tensor(part.clips[:most]) for part in parts], place)
 
         def labels(parts: Sequence[Clips]) -> Tensor:
             return _together([torch.from_numpy(part.labels[:most]) for part in parts], device)

@@ -68,8 +68,8 @@ VIDEO_MODELS: dict[str, ModelFamily] = {
     "timesf-4l": ModelFamily("TimeSformer, 4 layers", lambda h: TimeSformerSpec(h, heads=8, depth=4), 500, 30),
     "timesf-11l": ModelFamily("TimeSformer, 11 layers", lambda h: TimeSformerSpec(h, heads=8, depth=11), 500, 30),
 }
-"""The families of the Diving48 experiments (supplement, Table 9), for clips in colour. h = 128 gives those of the paper,
-for timesf-11l h = 32; smaller ones keep the structure, so that a CPU can train them."""
+"""The families of the Diving48 experiments (supplement, Table 9), for clips in colour. The paper has h = 128, in
+timesf-11l h = 32; smaller ones keep the structure, so that a CPU can train them."""
 
 FAMILIES: dict[str, ModelFamily] = {**MODELS, **VIDEO_MODELS}
 

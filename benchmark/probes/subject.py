@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmark.config import RunConfig
-from benchmark.data import ClipFile, Clips, DataPlan, plan_data
+from benchmark.data import Clips, DataFile, DataPlan, plan_data
 from benchmark.engine.device import Environment, prepare, select_device
 from benchmark.engine.levels import level_name, read_levels
 from benchmark.engine.precision import prepare_precision
@@ -60,7 +60,7 @@ class Subject:
         """Validation clips of the source, test clips of a target."""
         return self._file(domain).load(say)
 
-    def _file(self, domain: str) -> ClipFile:
+    def _file(self, domain: str) -> DataFile:
         files = {file.domain: file for file in (self.plan.val, *self.plan.targets)}
         if domain not in files:
             raise unknown_name("domain of this run", domain, files)
