@@ -4,17 +4,19 @@ config.json  data.json  environment.json          what was asked for, which clip
 levels.json                                        only with --levels: at which accuracies checkpoints are captured
 seed<seed>/  metrics.jsonl  state.safetensors  checkpoint.safetensors  level-*.safetensors
 predictions/seed<seed>/<domain>.h5
+level-<level>/                                     the same at another checkpoint, with selection.json
 result.json  report.md                            written last: a directory with result.json is finished
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmark.config import RunConfig
+from benchmark.data import DataPlan
 from benchmark.predictions import Predictions, predictions_path, read_predictions
 from benchmark.scoring import Entry, Scorecard, score
 from benchmark.table import render
@@ -22,6 +24,7 @@ from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import write_json_atomic, write_text_atomic
 
 SCHEMA_VERSION = 1
+SELECTION_NAME = "selection.json"
 MAX_JSON_BYTES = 16 << 20
 
 
@@ -197,10 +200,21 @@ class RunDirectory:
             raise DataError(f"{self.path}: no predictions of {names}; continue the run with rac-bench run --resume.")
         return {key: read_predictions(predictions_path(self.path, *key)) for key in wanted}
 
+    def entry(self) -> Entry:
+        """What is scored here; a folder of a level says in selection.json which checkpoint that is."""
+        path = self.path / SELECTION_NAME
+        if not path.is_file():
+            return Entry.of_run(self.read_config())
+        value = read_json(path)
+        level = value.get("level") if isinstance(value, dict) else None
+        if not isinstance(level, float):
+            raise DataError(f"{path} is damaged: it names no level.")
+        entry = Entry.of_run(self.read_config())
+        return replace(entry, selection=f"the first epoch with V of at least {level:g}")
+
     def scorecard(self) -> Scorecard:
-        """Computed from config.json and the predictions, and from nothing else."""
-        config = self.read_config()
-        return score(Entry.of_run(config), self.read_predictions(config))
+        """Computed from config.json, selection.json and the predictions, and from nothing else."""
+        return score(self.entry(), self.read_predictions(self.read_config()))
 
     def write_result(self, result: Result) -> None:
         write_text_atomic(self.path / "report.md", result.to_markdown())
@@ -211,6 +225,21 @@ class RunDirectory:
         if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
             raise DataError(f"{self.result_path} is not a result of schema version {SCHEMA_VERSION}.")
         return value
+
+
+def check_same_clips(directory: RunDirectory, plan: DataPlan) -> None:
+    """UsageError when ``plan`` is about other clips than the run in ``directory`` was."""
+    path = directory.path / "data.json"
+    if not path.is_file():
+        raise DataError(f"{path} is missing: it says which clips the run was about.")
+    begun = read_json(path)
+    digests = plan.digests()
+    differing = [name for name in digests if not isinstance(begun, dict) or begun.get(name) != digests[name]]
+    if differing:
+        raise UsageError(
+            f"{directory.path} is about other clips of {', '.join(differing)} than can be made here; give the --digits "
+            "of the run."
+        )
 
 
 def read_json(path: Path) -> Any:

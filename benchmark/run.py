@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,20 +16,21 @@ from benchmark.config import RunConfig
 from benchmark.data import Clips, DataFile, DataPlan, Say, SourceData, TargetData, plan_data
 from benchmark.engine.device import Environment, prepare, select_device
 from benchmark.engine.fit import Fitted, Watch, fit
-from benchmark.engine.levels import check_levels, check_same_levels, describe, record_levels
+from benchmark.engine.levels import check_levels, check_same_levels, describe, level_name, record_levels
 from benchmark.engine.member import Training
 from benchmark.engine.precision import prepare_precision
+from benchmark.engine.ranks import Ranks, join_ranks
 from benchmark.engine.selection import Epoch, best_epoch
-from benchmark.engine.state import save_state
+from benchmark.engine.state import load_state, save_state
 from benchmark.engine.tuning import check_pack, tune
 from benchmark.evaluation import predict
 from benchmark.models import build_model, trainable_parameters
 from benchmark.models.specs import ClipShape
 from benchmark.predictions import Predictions, predictions_path, write_predictions
-from benchmark.results import Result, RunDirectory, SeedTraining
+from benchmark.results import SELECTION_NAME, Result, RunDirectory, SeedTraining, check_same_clips
 from benchmark.scoring import Entry, score
 from tsgen.common.errors import DataError, RacError
-from tsgen.common.files import write_text_atomic
+from tsgen.common.files import write_json_atomic, write_text_atomic
 
 
 def run(config: RunConfig, out: Path, **options: object) -> RunDirectory:
@@ -60,32 +62,40 @@ def run_many(
     beforehand, so that a missing digit source is noticed before hours of training, but opened only when every seed is
     trained. ``levels``: source validation accuracies at which to keep a checkpoint as well, rising
     (:mod:`benchmark.engine.levels`). A run whose loss was not finite has the error as its outcome. StoppedError when
-    ``stop()`` was true at the end of an epoch.
+    ``stop()`` was true at the end of an epoch. Under torchrun all processes call this alike and share the training of
+    each model; the first one evaluates and writes, for the others a directory may not be finished on return.
     """
     check_pack(pack)
     check_levels(levels)
     where = select_device(device)
     environment = prepare(where, threads, pack)
+    ranks = join_ranks(where)
+    if not ranks.is_first:
+        say, quiet = (lambda line: None), True
     for config, _ in jobs:
         prepare_precision(config.precision, where)
+        ranks.check_batch(config.batch_size)
+    ranks.wait()  # for the first, which may still evaluate what was trained before
     outcomes: dict[int, RunDirectory | RacError] = {}
     begun: dict[int, _Run] = {}
     library = _Library()
     for number, (config, out) in enumerate(jobs):
         directory = RunDirectory(out)
-        directory.check_free(config, resume=resume)
-        check_same_levels(directory, config.seeds, levels)
+        if ranks.is_first:
+            directory.check_free(config, resume=resume)
+            check_same_levels(directory, config.seeds, levels)
         if directory.result_path.exists():
             say(f"{out} is finished: nothing to do.")
             outcomes[number] = directory
         else:
             begun[number] = _Run(config, directory, plan_data(config, digits, data_dir), tuple(levels))
-    for one in begun.values():
+    for one in begun.values() if ranks.is_first else ():
         for line in one.directory.begin(one.config, one.plan.digests(), environment.to_json()):
             say(f"resumed elsewhere than begun, so the last bits may differ ({line})")
         record_levels(one.directory, levels)
         for file in one.plan.files:
             file.ensure(say)
+    ranks.wait()
 
     owners = [one for one in begun.values() for _ in one.config.seeds]
     trainings = [
@@ -100,7 +110,9 @@ def run_many(
         for seed in one.config.seeds
     ]
     if trainings:
-        fitted = _fit(trainings, owners, where, pack, say, quiet, stop)
+        fitted = _fit(trainings, owners, where, pack if ranks.size == 1 else "1", say, quiet, stop, ranks)
+        if not ranks.is_first:
+            return [outcomes.get(number) or RunDirectory(out) for number, (_, out) in enumerate(jobs)]
         for training, owner, outcome in zip(trainings, owners, fitted, strict=True):
             owner.take(training.seed, outcome, say)
     for number, one in begun.items():
@@ -173,6 +185,7 @@ def _fit(
     say: Say,
     quiet: bool,
     stop: Callable[[], bool],
+    ranks: Ranks,
 ) -> list[Fitted | RacError]:
     config = trainings[0].config
     tuning = tune(pack, trainings, device, say)
@@ -185,6 +198,8 @@ def _fit(
     ) as progress:
 
         def on_epoch(number: int, history: list[Epoch]) -> None:
+            if not ranks.is_first:
+                return
             training, last, best = trainings[number], history[-1], best_epoch(history)
             _write_metrics(owners[number].directory.seed_path(training.seed, "metrics.jsonl"), history)
             progress.set_postfix_str(
@@ -195,7 +210,7 @@ def _fit(
         def on_batch(models: int) -> None:
             progress.update(models)
 
-        return fit(trainings, device, tuning, Watch(on_batch, on_epoch, say, stop))
+        return fit(trainings, device, tuning, Watch(on_batch, on_epoch, say, stop), ranks)
 
 
 def _finish(one: _Run, library: _Library, environment: Environment, device: torch.device, say: Say) -> RunDirectory:
@@ -226,6 +241,41 @@ def _finish(one: _Run, library: _Library, environment: Environment, device: torc
         )
     )
     return directory
+
+
+def evaluate_level(
+    directory: RunDirectory, level: float, data_dir: Path, *, device: str = "auto", say: Say = lambda line: None
+) -> RunDirectory | None:
+    """The predictions of a finished run's checkpoints at ``level``, in its folder ``level-<level>``; done only once.
+
+    None when no seed reached the level; seeds that did not are left out.
+    """
+    config = directory.read_config()
+    found = {seed: directory.seed_path(seed, level_name(level)) for seed in config.seeds}
+    reached = tuple(seed for seed, path in found.items() if path.exists())
+    if not reached:
+        say(f"{config.model}: no seed reached V = {level:g}")
+        return None
+    at_level = RunDirectory(directory.path / f"level-{level!r}")
+    if at_level.result_path.exists():
+        return at_level
+    where = select_device(device)
+    prepare_precision(config.precision, where)
+    plan = plan_data(config, None, data_dir)
+    check_same_clips(directory, plan)
+    domains = [plan.val.load(say), *(target.clips for target in plan.load_targets(say))]
+    shape = ClipShape.of(domains[0].clips.shape)
+    model = build_model(config.model, config.hidden, len(domains[0].class_names), shape).to(where)
+    epochs = {}
+    for seed in reached:
+        weights, facts = load_state(found[seed])
+        model.load_state_dict(weights)
+        epochs[str(seed)] = facts["epoch"]
+        _predict(model, seed, domains, where, at_level)
+    write_json_atomic(at_level.config_path, dataclasses.replace(config, seeds=reached).to_json())
+    write_json_atomic(at_level.path / SELECTION_NAME, {"level": float(level), "epochs": epochs})
+    write_json_atomic(at_level.result_path, {"schema_version": 1, "scorecard": at_level.scorecard().to_json()})
+    return at_level
 
 
 def _predict(

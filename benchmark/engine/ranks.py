@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from types import MethodType
 
 import torch
@@ -60,12 +61,6 @@ class Ranks:
         if self.size > 1:
             dist.barrier()
 
-    def leave(self) -> None:
-        """Once, at the end: a process that just exits can take the others' last messages with it."""
-        if self.size > 1:
-            dist.barrier()
-            dist.destroy_process_group()
-
     def share_norms(self, model: nn.Module) -> None:
         """Batch normalisation over the clips of all ranks. torch's own SyncBatchNorm has no CPU."""
         if self.size == 1:
@@ -78,6 +73,13 @@ class Ranks:
 ONE_RANK = Ranks()
 
 
+def leave_ranks() -> None:
+    """At the end of a process: one that just exits can take the others' last messages with it."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def join_ranks(device: torch.device) -> Ranks:
     """The ranks that torchrun's environment describes; on GPUs each takes the one of its local number."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -86,7 +88,8 @@ def join_ranks(device: torch.device) -> Ranks:
     if not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # The others wait while the first one evaluates, which takes longer than the ten minutes that are the default.
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=12))
     return Ranks(dist.get_rank(), size)
 
 

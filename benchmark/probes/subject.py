@@ -22,7 +22,7 @@ from benchmark.engine.state import load_state
 from benchmark.evaluation import predict
 from benchmark.models import build_model
 from benchmark.models.specs import ClipShape
-from benchmark.results import RunDirectory, read_json
+from benchmark.results import RunDirectory, check_same_clips
 from tsgen.common.errors import DataError, UsageError, unknown_name
 from tsgen.digits import AUTO, EMBEDDED, EMBEDDED_SOURCE
 from tsgen.vocabulary import CLASS_NAMES
@@ -149,7 +149,7 @@ def open_subject(
     if digits == AS_THE_RUN:
         digits = _recorded_digits(directory)
     plan = plan_data(config, digits, data_dir)
-    _check_same_clips(directory, plan)
+    check_same_clips(directory, plan)
     return Subject(config, checkpoints, level, plan, plan.val.digits or digits, where, environment)
 
 
@@ -178,17 +178,3 @@ def _recorded_digits(directory: RunDirectory) -> str:
         {facts.get("digits_source") for facts in data if isinstance(facts, dict)} if isinstance(data, list) else set()
     )
     return EMBEDDED if EMBEDDED_SOURCE in named else AUTO
-
-
-def _check_same_clips(directory: RunDirectory, plan: DataPlan) -> None:
-    path = directory.path / "data.json"
-    if not path.is_file():
-        raise DataError(f"{path} is missing: it says which clips the run was about.")
-    begun = read_json(path)
-    digests = plan.digests()
-    differing = [name for name in digests if not isinstance(begun, dict) or begun.get(name) != digests[name]]
-    if differing:
-        raise UsageError(
-            f"{directory.path} is about other clips of {', '.join(differing)} than can be made here; give the --digits "
-            "of the run."
-        )

@@ -18,7 +18,7 @@ from benchmark.config import RunConfig
 from benchmark.data import Clips, DataFacts, SourceData
 from benchmark.engine.fit import epoch_flips, fit
 from benchmark.engine.member import Training
-from benchmark.engine.ranks import Ranks, join_ranks
+from benchmark.engine.ranks import Ranks, join_ranks, leave_ranks
 from benchmark.evaluation import IMAGENET_DEVIATION, IMAGENET_MEAN, as_model_input, evaluation_batch
 from tsgen.common.errors import UsageError
 
@@ -128,6 +128,5 @@ def test_training_sees_mirrored_clips_and_validation_does_not(monkeypatch):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    joined = join_ranks(CPU)
-    train(sys.argv[1], Path(sys.argv[2]), joined)
-    joined.leave()
+    train(sys.argv[1], Path(sys.argv[2]), join_ranks(CPU))
+    leave_ranks()
