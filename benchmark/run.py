@@ -41,7 +41,7 @@ def run(config: RunConfig, out: Path, **options: object) -> RunDirectory:
     return outcome
 
 
-def run_many(
+def run_many(  # noqa: PLR0912 - the order of a run, told once, for one process and for several
     jobs: Sequence[tuple[RunConfig, Path]],
     *,
     digits: str | None,
