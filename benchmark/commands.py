@@ -10,11 +10,26 @@ from typing import Any
 
 import click
 
-from benchmark.config import PRECISIONS, PRESETS, RunConfig, make_config, parse_numbers, parse_seeds
-from benchmark.models import MODELS, OUTSIDE, PAPER_HIDDEN, check_model, count_parameters, is_outside, require_torch
+from benchmark.config import PRECISIONS, PRESETS, VIDEO_SOURCE, RunConfig, make_config, parse_numbers, parse_seeds
+from benchmark.experiments import PREFIX
+from benchmark.models import (
+    MODELS,
+    OUTSIDE,
+    PAPER_HIDDEN,
+    VIDEO_MODELS,
+    check_model,
+    count_parameters,
+    is_outside,
+    require_torch,
+)
 from tsgen.common.errors import UsageError
 
 DEFAULTS = RunConfig()
+SIZES = ("n_train", "n_val", "n_target")
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _override(name: str, kind: type, text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -24,15 +39,20 @@ def _override(name: str, kind: type, text: str) -> Callable[[Callable[..., None]
 
 
 @click.command("run")
-@click.option("--preset", default=DEFAULTS.preset, show_default=True, help=f"Protocol: {', '.join(PRESETS)}.")
+@click.option("--preset", help=f"Protocol: {', '.join(PRESETS)}. [paper; with --data: d48]")
 @click.option(
     "--model",
-    default=DEFAULTS.model,
-    show_default=True,
-    help=f"{', '.join(MODELS)}, or a model from outside: {', '.join(f'{kind}:NAME' for kind in OUTSIDE)}.",
+    help=f"{', '.join(MODELS)}; for videos {', '.join(VIDEO_MODELS)}; or a model from outside: "
+    f"{', '.join(f'{kind}:NAME' for kind in OUTSIDE)}. [{DEFAULTS.model}]",
 )
 @_override("hidden", int, "Hidden units a layer, h; of a TimeSformer, the width of a head.")
-@click.option("--source", default=DEFAULTS.source, show_default=True, help="Domain to train on: 2dot, mnist-bg.")
+@click.option("--source", help="Domain to train on: 2dot, mnist-bg, or V: videos of --data. [2dot; with --data: V]")
+@click.option(
+    "--experiment",
+    help=f"{PREFIX}a .. {PREFIX}h: matched families on the videos of --data, as in section 4.2 of the paper.",
+)
+@click.option("--shrink", type=int, help="With --experiment: divide the hidden units of every family. [1]")
+@click.option("--level", type=float, help="With --experiment: compare at this validation accuracy. [the paper's]")
 @click.option("--seeds", help="Training seeds, like 42,61. [paper: 42,61,47,53,57; quick: 42]")
 @click.option(
     "--epochs",
@@ -71,9 +91,16 @@ def _override(name: str, kind: type, text: str) -> Callable[[Callable[..., None]
 @click.option(
     "--data-dir", type=click.Path(path_type=Path), help="Cache of clip files. [$RAC_DATA_DIR, else user cache]"
 )
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Folder of video frames that d48dom pack and d48dom build wrote."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the table.")
 def run(
-    preset: str,
+    preset: str | None,
+    experiment: str | None,
+    shrink: int | None,
+    level: float | None,
+    data: Path | None,
     seeds: str | None,
     epochs: int | None,
     digits: str,
@@ -95,39 +122,102 @@ def run(
     """
     from benchmark.engine.levels import parse_levels
 
-    config = make_config(preset, max_epochs=epochs, seeds=None if seeds is None else parse_seeds(seeds), **overrides)
+    overrides |= {"max_epochs": epochs, "seeds": None if seeds is None else parse_seeds(seeds)}
+    if experiment is not None:
+        fixed = {name: overrides.pop(name) for name in ("model", "hidden", "source")} | {"preset": preset}
+        _refuse("--experiment fixes it", **fixed, levels=levels, pack=None if pack == "auto" else pack)
+        where = {"device": device, "threads": threads, "resume": resume}
+        _run_experiment((experiment, shrink or 1, level), data, out, overrides, where, as_json)
+        return
+    if shrink is not None or level is not None:
+        raise UsageError("--shrink and --level belong to --experiment; give --hidden, or --levels to keep checkpoints.")
+    config = _config_of(preset, data, overrides)
     wanted_levels = () if levels is None else parse_levels(levels)
     require_torch()
     out = out or Path("runs") / f"{config.short_name}-{config.preset}"
 
     from benchmark.data import data_directory
+    from benchmark.engine.ranks import is_first_rank, leave_ranks
     from benchmark.run import run as do_run
     from benchmark.table import render
-
-    def say(line: str) -> None:
-        click.echo(line, err=True)
 
     try:
         directory = do_run(
             config,
             out,
             digits=digits,
-            data_dir=data_directory(data_dir),
+            data_dir=data or data_directory(data_dir),
             device=device,
             threads=threads,
             pack=pack,
             levels=wanted_levels,
             resume=resume,
-            say=say,
+            say=_say,
         )
+        leave_ranks()
     except KeyboardInterrupt:
-        say("\nstopped; the same command with --resume continues after the last finished epoch.")
+        _say("\nstopped; the same command with --resume continues after the last finished epoch.")
         raise
+    if not is_first_rank():
+        return
     if as_json:
         click.echo(json.dumps(directory.read_result(), indent=1))
         return
     click.echo(render(directory.scorecard()))
     click.echo(f"\nWritten to {out}: result.json, report.md, checkpoints, predictions of every clip.")
+
+
+def _refuse(reason: str, **options: Any) -> None:
+    """UsageError when any of the options was given."""
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(f"leave out {', '.join(given)}: {reason}.")
+
+
+def _config_of(preset: str | None, data: Path | None, overrides: dict[str, Any]) -> RunConfig:
+    """Of one run: on Temporal Shape, or on the videos of ``data``, whose number is that of the folder."""
+    if data is None:
+        if overrides["source"] == VIDEO_SOURCE or preset == "d48":
+            raise UsageError("training on videos needs --data: the folder that d48dom pack and d48dom build wrote.")
+        return make_config(preset or DEFAULTS.preset, **overrides)
+    if overrides["source"] not in (None, VIDEO_SOURCE):
+        raise UsageError(f"--source {overrides['source']} is not in --data; leave it out to train on its videos.")
+    from benchmark.video_data import open_folder, sizes
+
+    _refuse("their number is that of --data", **{name.replace("_", "-"): overrides[name] for name in SIZES})
+    found = sizes(open_folder(data))
+    return make_config(preset or "d48", **{**overrides, "source": VIDEO_SOURCE, **found})
+
+
+def _run_experiment(
+    asked: tuple[str, int, float | None],
+    data: Path | None,
+    out: Path | None,
+    overrides: dict[str, Any],
+    where: dict[str, Any],
+    as_json: bool,
+) -> None:
+    from benchmark.study import StudyConfig, render_study, run_study
+
+    study = StudyConfig(*asked)
+    if data is None:
+        raise UsageError("--experiment needs --data: the folder that d48dom pack and d48dom build wrote.")
+    _refuse("their number is that of --data", **{name.replace("_", "-"): overrides.pop(name) for name in SIZES})
+    require_torch()
+    from benchmark.engine.ranks import is_first_rank, leave_ranks
+
+    out = out or Path("runs") / study.experiment
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        rows = run_study(study, data, out, overrides=given, say=_say, **where)
+        leave_ranks()
+    except KeyboardInterrupt:
+        _say("\nstopped; the same command with --resume continues after the last finished epoch.")
+        raise
+    if is_first_rank():
+        click.echo((out / "result.json").read_text() if as_json else render_study(study, rows))
+        if not as_json:
+            click.echo(f"\nWritten to {out}: result.json, and a run directory for each family.")
 
 
 @click.command("params")

@@ -11,6 +11,8 @@ from benchmark.models import VIDEO_MODELS
 from benchmark.models.specs import Spec
 
 DIVING48_CLASSES = 48
+PREFIX = "d48-"
+"""Of the names of experiments a-h, as in ``--experiment d48-a``."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class Contender:
 
 
 _CONVLSTM = Contender("convlstm-4l", 128)
+
+LEAST_SIDE_PX = {"convlstm-4l": 171}
+SMALL_FRAMES = {"convlstm-4l": "convlstm-4l-small"}
+"""What takes the place of a family that cannot be built for frames with a side below LEAST_SIDE_PX."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark import statistics
 from benchmark.config import VIDEO_SOURCE, make_config
 from benchmark.engine.levels import check_levels
-from benchmark.experiments import DIVING48_EXPERIMENTS, Contender
+from benchmark.experiments import DIVING48_EXPERIMENTS, LEAST_SIDE_PX, PREFIX, SMALL_FRAMES, Contender
 from benchmark.models import VIDEO_MODELS
 from benchmark.results import RunDirectory, read_json
 from benchmark.scoring import Scorecard
@@ -29,7 +29,6 @@ from tsgen.common.files import write_json_atomic
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PREFIX = "d48-"
 FACTORS = (("O", VIDEO_SOURCE), ("C", "O"), ("T", "C"))
 """T/V as a product: another list of clips, the same steps without an edit, the edit itself."""
 SHOWN = (("S1", VIDEO_SOURCE), ("S2", VIDEO_SOURCE), ("T", VIDEO_SOURCE), ("T", "S1"), *FACTORS)
@@ -68,6 +67,15 @@ class StudyConfig:
         full = DIVING48_EXPERIMENTS[self.letter].contenders
         return {
             title: dataclasses.replace(one, hidden=max(2, one.hidden // self.shrink)) for title, one in full.items()
+        }
+
+    def contenders_for(self, side_px: int) -> dict[str, Contender]:
+        """The same, for frames whose shorter side is ``side_px``."""
+        return {
+            title: dataclasses.replace(one, model=SMALL_FRAMES[one.model])
+            if side_px < LEAST_SIDE_PX.get(one.model, 0)
+            else one
+            for title, one in self.contenders.items()
         }
 
 
@@ -111,34 +119,39 @@ def run_study(
 ) -> list[StudyRow]:
     """Train and evaluate what is not done yet; the rows of the table, written to ``out`` as well.
 
+    Section 4.2. Under torchrun all processes train each family together; the first one evaluates and has the rows.
+
     ``overrides``: fields of RunConfig that replace the protocol's; ``where``: device, threads, resume and quiet of
     :func:`benchmark.run.run`. UsageError when ``out`` holds another experiment.
     """
+    from benchmark.engine.ranks import is_first_rank
     from benchmark.run import evaluate_level, run
-    from benchmark.video_data import sizes
+    from benchmark.video_data import open_folder, sizes
 
-    sizes_found = sizes(folder)
+    stores = open_folder(folder)
+    side = min(stores["train"].clip_shape[1:3])
     asked = {**dataclasses.asdict(study), "level": study.at, "overrides": overrides}
     record = out / "experiment.json"
     if record.exists() and read_json(record) != json.loads(json.dumps(asked)):
         raise UsageError(f"--out {out} holds another experiment: {record}; give another folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json_atomic(record, asked)
+    if is_first_rank():
+        out.mkdir(parents=True, exist_ok=True)
+        write_json_atomic(record, asked)
     rows = []
-    for title, contender in study.contenders.items():
+    for title, contender in study.contenders_for(side).items():
         config = make_config(
-            "d48", model=contender.model, hidden=contender.hidden, source=VIDEO_SOURCE, **sizes_found, **overrides
+            "d48", model=contender.model, hidden=contender.hidden, source=VIDEO_SOURCE, **sizes(stores), **overrides
         )
         say(f"{title}: {VIDEO_MODELS[contender.model].title}, h = {contender.hidden}")
         directory = run(
             config, out / contender.model, digits=None, data_dir=folder, levels=(study.at,), say=say, **where
         )
+        if not is_first_rank():
+            continue
         at_level = evaluate_level(directory, study.at, folder, device=str(where.get("device", "auto")), say=say)
         rows.append(row_of(title, directory, at_level))
-    write_json_atomic(
-        out / "result.json",
-        {"schema_version": 1, **asked, "rows": [row.to_json() for row in rows]},
-    )
+    if is_first_rank():
+        write_json_atomic(out / "result.json", {"schema_version": 1, **asked, "rows": [row.to_json() for row in rows]})
     return rows
 
 

@@ -146,7 +146,6 @@ def plan_videos(config: RunConfig, folder: Path) -> DataPlan:
     return plan
 
 
-def sizes(folder: Path) -> dict[str, int]:
+def sizes(stores: Mapping[str, FrameStore]) -> dict[str, int]:
     """``n_train``, ``n_val`` and ``n_target`` of a data folder, for its config."""
-    stores = open_folder(folder)
     return {"n_train": len(stores["train"]), "n_val": len(stores["val"]), "n_target": len(stores[VIDEO_TARGETS[0]])}

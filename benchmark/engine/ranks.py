@@ -80,6 +80,11 @@ def leave_ranks() -> None:
         dist.destroy_process_group()
 
 
+def is_first_rank() -> bool:
+    """Whether this process writes files and talks to the user, also after :func:`leave_ranks`."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def join_ranks(device: torch.device) -> Ranks:
     """The ranks that torchrun's environment describes; on GPUs each takes the one of its local number."""
     size = int(os.environ.get("WORLD_SIZE", "1"))

@@ -65,11 +65,18 @@ VIDEO_MODELS: dict[str, ModelFamily] = {
     "convlstm-4l": ModelFamily(
         "ConvLSTM, 4 layers", lambda h: ConvLSTMSpec((h,) * 4, (7, 7, 5, 3), stride=2, readout="all"), 500, 30
     ),
+    "convlstm-4l-small": ModelFamily(
+        "ConvLSTM, 4 layers, stride 1",
+        lambda h: ConvLSTMSpec((h,) * 4, (7, 7, 5, 3), stride=1, readout="all"),
+        500,
+        30,
+    ),
     "timesf-4l": ModelFamily("TimeSformer, 4 layers", lambda h: TimeSformerSpec(h, heads=8, depth=4), 500, 30),
     "timesf-11l": ModelFamily("TimeSformer, 11 layers", lambda h: TimeSformerSpec(h, heads=8, depth=11), 500, 30),
 }
 """The families of the Diving48 experiments (supplement, Table 9), for clips in colour. The paper has h = 128, in
-timesf-11l h = 32; smaller ones keep the structure, so that a CPU can train them."""
+timesf-11l h = 32; smaller ones keep the structure, so that a CPU can train them. The strides and pools of convlstm-4l
+leave nothing of frames below 171 px: convlstm-4l-small is for those."""
 
 FAMILIES: dict[str, ModelFamily] = {**MODELS, **VIDEO_MODELS}
 
