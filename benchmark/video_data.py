@@ -1,7 +1,7 @@
 """Diving48, and any videos like it, as stores of frames that ``d48dom pack`` and ``d48dom build`` wrote.
 
-A data folder holds ``train.h5`` and ``val.h5``, packed from the training list, and a store for each domain of the test
-list, ``O.h5`` to ``B.h5``. Videos are never decoded here.
+A data folder holds ``train.h5`` and ``val.h5``, packed from the training list, and in ``test`` a store for each domain
+of the test list, ``O.h5`` to ``B.h5``. Videos are never decoded here.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from tsgen.common.errors import DataError, UsageError
 if TYPE_CHECKING:
     from diving48_domains.framestore import FrameStore
 
-SPLIT_FILES = {"train": "train", "val": "val"}
-SAME_PIXELS = ("size", "resize", "frames", "sampling")
+SPLITS = ("train", "val")
+TEST = "test"
+"""The split that is evaluated on; mini-Diving48 has others: shift and swap."""
+SAME_PIXELS = ("size", "resize_rule")
 """Settings that the stores of one study must share: else a domain would differ by its resampling."""
 
 
@@ -51,8 +53,10 @@ class StoreFile:
 
 
 def clips_of(store: FrameStore, domain: str, split: str) -> Clips:
-    """The clips of a store; ids are their places in it, because those of videos are names."""
+    """The clips of a store; those of videos are names, so ids are made of them, as in answer keys."""
     import numpy as np
+
+    from benchmark.submission.key_file import id_of_name
 
     names = class_names(store.settings)
     if store.labels.min() < 0 or store.labels.max() >= len(names):
@@ -72,7 +76,7 @@ def clips_of(store: FrameStore, domain: str, split: str) -> Clips:
         digits_sha256=None,
     )
     frames = store.blocks[0] if whole else store.gather(range(len(store)))
-    return Clips(frames, store.labels, np.arange(len(store), dtype=np.int64), names, facts)
+    return Clips(frames, store.labels, np.array([id_of_name(each) for each in store.ids], dtype=np.int64), names, facts)
 
 
 def class_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -85,6 +89,10 @@ def class_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def store_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.h5" if name in SPLITS else folder / TEST / f"{name}.h5"
+
+
 def open_folder(folder: Path) -> dict[str, FrameStore]:
     """``train``, ``val`` and every domain -> its store. DataError listing all that are missing or do not fit."""
     from diving48_domains.framestore import open_store
@@ -92,9 +100,9 @@ def open_folder(folder: Path) -> dict[str, FrameStore]:
     if not folder.is_dir():
         raise UsageError(f"--data {folder} is not a folder; give the one that d48dom pack and d48dom build wrote to.")
     stores, problems = {}, []
-    for name in (*SPLIT_FILES, *VIDEO_TARGETS):
+    for name in (*SPLITS, *VIDEO_TARGETS):
         try:
-            stores[name] = open_store(folder / f"{name}.h5")
+            stores[name] = open_store(store_path(folder, name))
         except DataError as problem:
             problems.append(str(problem))
     if problems:
@@ -129,7 +137,7 @@ def plan_videos(config: RunConfig, folder: Path) -> DataPlan:
     stores = open_folder(folder)
 
     def file(name: str, domain: str, split: str) -> StoreFile:
-        return StoreFile(domain, split, len(stores[name]), stores[name].content_hash, folder / f"{name}.h5")
+        return StoreFile(domain, split, len(stores[name]), stores[name].content_hash, store_path(folder, name))
 
     plan = DataPlan(
         train=file("train", VIDEO_SOURCE, "train"),

@@ -19,7 +19,7 @@ from benchmark.models.convlstm import head_inputs
 from benchmark.models.specs import ClipShape
 from benchmark.run import run
 from benchmark.study import SHOWN, StudyConfig, render_study, run_study
-from benchmark.video_data import class_names, open_folder, sizes
+from benchmark.video_data import class_names, open_folder, sizes, store_path
 from diving48_domains.framestore import StorePlan, open_store
 from diving48_domains.manifest import ClipRecord
 from diving48_domains.storewriter import StoreWriter, write_clip
@@ -42,9 +42,11 @@ def write_store(folder, names, split, *, ids=None, size=SIDE, damage=False, sett
     n = COUNTS[split]
     labels = tuple(row % CLASSES for row in range(n))
     ids = ids or tuple(f"{split}video{row:02d}_{row:05d}" for row in range(n))
-    said = {"class_names": ["a", "b", "c"], "resize": "none", **(settings or {})}
+    said = {"class_names": ["a", "b", "c"], "resize_rule": "none", **(settings or {})}
     plan = StorePlan(ids, labels, ids, T, size, size, said)
-    with StoreWriter({name: folder / f"{name}.h5" for name in names}, plan, folder / f"{split}.journal") as writer:
+    (folder / "test").mkdir(exist_ok=True)
+    paths = {name: store_path(folder, name) for name in names}
+    with StoreWriter(paths, plan, folder / f"{split}-{names[-1]}.journal") as writer:
         for row, clip_id in enumerate(ids):
             outputs = {
                 name: write_clip(
@@ -64,7 +66,7 @@ def write_store(folder, names, split, *, ids=None, size=SIDE, damage=False, sett
         writer.finish()
         writer.done()
     if damage:
-        path = folder / f"{names[0]}.h5"
+        path = paths[names[0]]
         store = open_store(path)
         offset = path.read_bytes().find(store.clip(0).tobytes())
         with path.open("rb+") as file:
@@ -176,7 +178,7 @@ def test_the_clips_are_those_of_the_store_and_not_copied(folder):
     config = make_config("d48", **sizes(open_folder(folder)), batch_size=6)
     plan = plan_data(config, None, folder)
     clips = plan.targets[2].load(lambda line: None)
-    store = open_store(folder / "S1.h5")
+    store = open_store(folder / "test" / "S1.h5")
     assert np.array_equal(clips.clips, store.gather(range(len(store))))
     assert np.shares_memory(clips.clips, clips.clips[:1]) and not clips.clips.flags.writeable
     assert clips.class_names == ("a", "b", "c") and clips.facts.content_hash == store.content_hash
@@ -193,14 +195,13 @@ def test_what_a_folder_lacks_is_listed_at_once(folder, tmp_path):
 
 def test_stores_that_do_not_belong_together(folder, tmp_path):
     write_store(tmp_path, ["train"], "train")
-    write_store(tmp_path, ["val"], "val", settings={"resize": "another"})
+    write_store(tmp_path, ["val"], "val", settings={"resize_rule": "another"})
     write_store(tmp_path, list(VIDEO_TARGETS[:-1]), "test", ids=tuple(f"trainvideo{n:02d}_{n:05d}" for n in range(9)))
-    (tmp_path / "test.journal").unlink(missing_ok=True)
     write_store(tmp_path, [VIDEO_TARGETS[-1]], "test", size=16)
     with pytest.raises(DataError) as problem:
         open_folder(tmp_path)
     text = str(problem.value)
-    assert "resize of val is 'another', of train 'none'" in text
+    assert "resize_rule of val is 'another', of train 'none'" in text
     assert "B holds clips of (16, 16, 16, 3), train of (16, 32, 32, 3)" in text
     assert "B has other clips than O" in text
     assert "9 clips are in train and in val or the test domains" in text

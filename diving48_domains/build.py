@@ -1,0 +1,350 @@
+"""``d48dom build``: from videos and instances to the domains of a split, with a manifest that accounts for every clip.
+
+Clips are made by processes side by side. A run that was killed goes on where it was, and ends in the same bytes. The
+network is not needed here: instances come from a file, whoever made it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import signal
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from diving48_domains.annotations import ClipEntry, DivingFolder, source_id
+from diving48_domains.build_options import RESIZE_RULE, BuildOptions
+from diving48_domains.clip_build import Job, Places, build_clip
+from diving48_domains.domains import DOMAINS
+from diving48_domains.framestore import StorePlan, partial_path, shard_path, shard_rows
+from diving48_domains.instance_file import InstanceFile
+from diving48_domains.manifest import (
+    ClipRecord,
+    Journal,
+    Manifest,
+    check_order,
+    key_hash,
+    read_manifest,
+    write_manifest,
+)
+from diving48_domains.sampling import uniform_indices
+from diving48_domains.storewriter import StoreWriter
+from tsgen.common import VERSION
+from tsgen.common.errors import DataError, UsageError
+from tsgen.common.files import check_free_space, sha256_file
+
+TRUTH_FILE = "truth.h5"
+MANIFEST_FILE = "manifest.jsonl"
+FLUSH_VIDEOS = 16
+MAX_FACTS = 20_000  # characters of the instances' own facts that a manifest repeats
+RATIO = {"ffv1": 0.6, "mp4": 0.1, "mpeg4": 0.05}  # of the raw size, for the check of free space
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build wrote: the folder, one file or folder for each domain, the manifest and where it lies."""
+
+    folder: Path
+    outputs: dict[str, Path]
+    manifest_path: Path
+    manifest: Manifest
+    was_there: bool
+
+
+def truth_path(folder: DivingFolder) -> Path:
+    """The ground truth of Mini-Diving48. UsageError for a folder that has none."""
+    path = folder.root / TRUTH_FILE
+    if not path.is_file():
+        raise UsageError(
+            f"{folder.root} has no {TRUTH_FILE}: only Mini-Diving48 has ground truth; give --instances FILE, as "
+            "`d48dom segment` writes it."
+        )
+    return path
+
+
+def build(
+    folder: DivingFolder,
+    split: str,
+    instances: Path,
+    out: Path,
+    options: BuildOptions | None = None,
+    *,
+    workers: int | None = None,
+    limit: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+    force: bool = False,
+    quiet: bool = False,
+) -> BuildReport:
+    """Write the domains of a split into ``out/<split>/`` and return what was written.
+
+    ``limit``: so many clips, evenly spread over the list (which is sorted by class); ``shard``: (index, count), a part
+    of the clips, for several machines; ``workers``: processes, None for one a core, 0 for none beside this one.
+    Raises UsageError when what is there was made otherwise (``force`` replaces it) and DataError as
+    :func:`~diving48_domains.clip_build.build_clip` does. After any error or kill the same call goes on.
+    """
+    options = options or BuildOptions()
+    index, count = shard
+    target = out / split
+    manifest_path = shard_path(target / MANIFEST_FILE, index, count)
+    with InstanceFile(instances) as source:
+        entries = _entries(folder, split, limit, shard)
+        options = _with_size(options, entries, source)
+        key = _key(folder, split, source, options, limit, shard)
+        if options.on_bad_clip == "error":
+            _check_complete(folder, entries, source)
+        facts = source.facts
+    outputs = {
+        name: shard_path(target / f"{name}.h5", index, count) if options.form == "hdf5" else target / name
+        for name in options.domains
+    }
+    if force:
+        _remove(outputs, manifest_path)
+    elif manifest_path.exists():
+        there = read_manifest(manifest_path)
+        if there.header.get("key") == key_hash(key):
+            return BuildReport(target, outputs, manifest_path, there, True)
+        raise UsageError(f"{target} holds domains made from other data or with other options; add --force or --out.")
+    _make_folders(target, options, outputs)
+    jobs = [
+        Job(row, one.clip_id, one.label, source_id(one.clip_id), *_video(folder, one.clip_id))
+        for row, one in enumerate(entries)
+    ]
+    run = _Run(jobs, instances, options, workers, quiet, split)
+    journal = manifest_path.with_suffix(".journal")
+    if options.form == "hdf5":
+        hashes, clips = _into_stores(run, outputs, key, journal)
+    else:
+        hashes, clips = _into_videos(run, outputs, key, journal)
+    header = {
+        "kind": "domains",
+        "split": split,
+        "key": key_hash(key),
+        "parameters": key,
+        "instances_facts": facts if len(str(facts)) <= MAX_FACTS else {"omitted": "too long"},
+        "outputs": {
+            name: {"file": path.name, "about": DOMAINS[name].title, **hashes.get(name, {})}
+            for name, path in outputs.items()
+        },
+        "versions": _versions(),
+    }
+    write_manifest(manifest_path, header, clips)
+    journal.unlink(missing_ok=True)
+    return BuildReport(target, outputs, manifest_path, read_manifest(manifest_path), False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The clips of one call and how they are worked off."""
+
+    jobs: list[Job]
+    instances: Path
+    options: BuildOptions
+    workers: int | None
+    quiet: bool
+    title: str
+
+    def records(self, rows: Iterable[int], places: Places) -> Iterator[ClipRecord]:
+        """As clips are finished, in any order."""
+        jobs = [self.jobs[row] for row in rows]
+        workers = min(os.cpu_count() or 1 if self.workers is None else self.workers, len(jobs))
+        done = _side_by_side if workers > 1 else _one_by_one
+        bar = tqdm(total=len(self.jobs), initial=len(self.jobs) - len(jobs), unit="clip", desc=self.title,
+                   disable=True if self.quiet else None)  # fmt: skip
+        with bar:
+            for record in done(jobs, self.instances, self.options, places, workers):
+                bar.update()
+                yield record
+
+
+def _one_by_one(
+    jobs: list[Job], instances: Path, options: BuildOptions, places: Places, workers: int
+) -> Iterator[ClipRecord]:
+    with InstanceFile(instances) as source:
+        for job in jobs:
+            yield build_clip(job, source, options, places)
+
+
+def _side_by_side(
+    jobs: list[Job], instances: Path, options: BuildOptions, places: Places, workers: int
+) -> Iterator[ClipRecord]:
+    waiting: set[Future[ClipRecord]] = set()
+    left = iter(jobs)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (instances, options, places))
+    try:
+        while True:
+            for job in left:
+                waiting.add(pool.submit(_work, job))
+                if len(waiting) >= 2 * workers:
+                    break
+            if not waiting:
+                return
+            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+    except BrokenProcessPool as problem:
+        raise DataError(
+            "a worker process was ended from outside (out of memory?); run the command again, with fewer --workers: "
+            "it goes on where it stopped."
+        ) from problem
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(instances: Path, options: BuildOptions, places: Places) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _worker.update(source=InstanceFile(instances), options=options, places=places)
+
+
+def _work(job: Job) -> ClipRecord:
+    return build_clip(job, _worker["source"], _worker["options"], _worker["places"])
+
+
+def _into_stores(
+    run: _Run, outputs: dict[str, Path], key: dict[str, Any], journal: Path
+) -> tuple[dict[str, dict[str, str]], tuple[ClipRecord, ...]]:
+    size, num_frames = run.options.size, run.options.num_frames
+    assert size is not None and num_frames is not None
+    ids = tuple(job.clip_id for job in run.jobs)
+    labels, groups = tuple(job.label for job in run.jobs), tuple(job.group for job in run.jobs)
+    plan = StorePlan(ids, labels, groups, num_frames, *size, key)
+    with StoreWriter(outputs, plan, journal) as writer:
+        for record in run.records(writer.todo(), Places(writer.slots, None)):
+            writer.record(record)
+        hashes = {name: {"content_hash": value} for name, value in writer.finish().items()}
+        return hashes, check_order(writer.journal.records, ids)
+
+
+def _into_videos(
+    run: _Run, outputs: dict[str, Path], key: dict[str, Any], path: Path
+) -> tuple[dict[str, dict[str, str]], tuple[ClipRecord, ...]]:
+    ids = [job.clip_id for job in run.jobs]
+    if run.options.size and run.options.num_frames:
+        raw = len(ids) * len(outputs) * run.options.num_frames * run.options.size[0] * run.options.size[1] * 3
+        there = sum(one.stat().st_size for folder in outputs.values() for one in folder.iterdir())
+        needed = max(int(raw * RATIO[run.options.form]) - there, 0)
+        check_free_space(path.parent, needed, f"{len(ids)} clips in {len(outputs)} domains")
+    journal = Journal(path, key)
+    try:
+        todo = [row for row, clip_id in enumerate(ids) if clip_id not in journal.records]
+        for record in run.records(todo, Places(None, outputs)):
+            journal.add(record)
+            if journal.pending >= FLUSH_VIDEOS:
+                journal.flush()
+    finally:
+        journal.flush()
+        journal.close()
+    return {}, check_order(journal.records, ids)
+
+
+def _entries(folder: DivingFolder, split: str, limit: int | None, shard: tuple[int, int]) -> tuple[ClipEntry, ...]:
+    entries = folder.entries(split)
+    if limit is not None:
+        if limit < 1:
+            raise UsageError(f"--limit is a number of clips, 1 or more, got {limit}.")
+        entries = tuple(entries[row] for row in sorted(set(uniform_indices(len(entries), limit).tolist())))
+    index, count = shard
+    if not 0 <= index < count:
+        raise UsageError(f"shard {index} of {count}: shards are counted from 0 to {count - 1}.")
+    chosen = tuple(entries[row] for row in shard_rows(len(entries), index, count))
+    if not chosen:
+        raise UsageError(f"shard {index} of {count} is empty: {split} has {len(entries)} clips.")
+    return chosen
+
+
+def _with_size(options: BuildOptions, entries: tuple[ClipEntry, ...], source: InstanceFile) -> BuildOptions:
+    """A store has one frame size; "native" is that of the first clip, and others are refused when they come."""
+    if options.form != "hdf5" or options.size is not None:
+        return options
+    first = next((one.clip_id for one in entries if one.clip_id in source), None)
+    if first is None:
+        raise DataError(f"{source.path} holds no clip of this list (the first is {entries[0].clip_id}).")
+    clip = source.read(first)
+    return dataclasses.replace(options, size=(clip.height, clip.width))
+
+
+def _check_complete(folder: DivingFolder, entries: tuple[ClipEntry, ...], source: InstanceFile) -> None:
+    """Before hours of work: does every clip of the list have a video and instances?"""
+    absent = [one.clip_id for one in entries if folder.find_video(one.clip_id) is None]
+    if absent:
+        raise DataError(
+            f"{len(absent)} of {len(entries)} clips of the list have no video in {folder.root}, the first is "
+            f"{absent[0]}; `d48dom audit` lists them; --on-bad-clip drop leaves them out."
+        )
+    unknown = [one.clip_id for one in entries if one.clip_id not in source]
+    if unknown:
+        raise DataError(
+            f"{len(unknown)} of {len(entries)} clips of the list are not in {source.path}, the first is {unknown[0]}; "
+            "run `d48dom segment` on this list; --on-bad-clip drop leaves them out."
+        )
+
+
+def _video(folder: DivingFolder, clip_id: str) -> tuple[Path, str]:
+    path = folder.find_video(clip_id) or folder.root / "rgb" / f"{clip_id}.mp4"
+    return path, path.relative_to(folder.root).as_posix()
+
+
+def _key(
+    folder: DivingFolder,
+    split: str,
+    source: InstanceFile,
+    options: BuildOptions,
+    limit: int | None,
+    shard: tuple[int, int],
+) -> dict[str, Any]:
+    """Everything that decides what is written; names of files, never where they lie."""
+    return {
+        "split": split,
+        "list_sha256": sha256_file(folder.lists[split]),
+        "instances_content_hash": source.content_hash,
+        "limit": limit,
+        "shard": list(shard),
+        "resize_rule": RESIZE_RULE,
+        "size": list(options.size) if options.size else None,
+        "options": _plain(dataclasses.asdict(options)),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as JSON reads them back, so that keys compare equal."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def _make_folders(target: Path, options: BuildOptions, outputs: dict[str, Path]) -> None:
+    for folder in (target, *(outputs.values() if options.form != "hdf5" else ())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise UsageError(f"{folder} is a file; give another --out.") from None
+
+
+def _remove(outputs: dict[str, Path], manifest_path: Path) -> None:
+    """What an earlier run of the same form wrote, and nothing else."""
+    manifest_path.unlink(missing_ok=True)
+    manifest_path.with_suffix(".journal").unlink(missing_ok=True)
+    for path in outputs.values():
+        if path.is_dir():
+            for video in path.iterdir():
+                if video.suffix in (".mkv", ".mp4"):
+                    video.unlink()
+        else:
+            path.unlink(missing_ok=True)
+            partial_path(path).unlink(missing_ok=True)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("numpy", "numba", "pillow", "h5py", "av")
+    return {"d48dom": VERSION, "python": platform.python_version(), **{name: version(name) for name in packages}}

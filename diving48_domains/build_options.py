@@ -1,0 +1,101 @@
+"""Everything that decides what ``d48dom build`` writes, and the presets of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from diving48_domains.domains import FAITHFUL, DomainOptions, check_domains
+from diving48_domains.sampling import FRAMES_PER_CLIP
+from diving48_domains.tracking import TRACK_PRESETS, TrackOptions
+from diving48_domains.video import CODECS, PUBLISHED_BIT_RATE, PUBLISHED_FPS
+from tsgen.common.errors import UsageError, unknown_name
+
+ON_EMPTY = {
+    "keep": "as published: S1 and S2 wholly blurred, T unfilled; counted, as 'leaked' where T likely shows a diver",
+    "fill": "as keep, but T and T_union are filled wholly: nothing leaks, the background is lost too",
+    "drop": "frames without a diver are left out of every domain, the others repeated in their place",
+    "drop-clip": "clips with a larger share of such frames than max_empty are left out",
+}
+ON_BAD_CLIP = {
+    "error": "stop at the first clip without a usable video or without instances",
+    "drop": "leave such clips out; the manifest lists them with the reason",
+}
+FORMS: dict[str, tuple[str, str, int | None]] = {
+    "hdf5": ("", ".h5", None),
+    "ffv1": ("ffv1", ".mkv", None),
+    "mp4": ("h264", ".mp4", 18),
+    "mpeg4": ("mpeg4", ".mp4", PUBLISHED_BIT_RATE),
+}
+"""Form -> codec, suffix, quality unless another is asked for (crf of h264, bits/s of mpeg4)."""
+RESIZE_RULE = "pillow bilinear, antialiased, stretched to the size"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """Everything that decides what a build writes.
+
+    ``domains``: names of DOMAINS; ``composition``; ``shown``, ``filled``: which instances S1 and S2 keep and T fills;
+    ``form``: one of FORMS; ``quality``: None for the form's own; ``size``: (height, width) px, None for the video's;
+    ``num_frames``: evenly spaced frames a clip, None for all (videos only); ``by``: evenly spaced by "index" or "time";
+    ``fps``: of written videos, None keeps the clip's duration; ``on_empty``: one of ON_EMPTY; ``max_empty``: share of
+    frames without a diver above which a clip is flagged, or dropped; ``on_bad_clip``: one of ON_BAD_CLIP;
+    ``on_damage``: as in ``read_frames``.
+    """
+
+    domains: tuple[str, ...] = ("O", "C", "S1", "S2", "T", "T_union", "B")
+    composition: DomainOptions = field(default_factory=DomainOptions)
+    shown: TrackOptions = TRACK_PRESETS["default"][0]
+    filled: TrackOptions = TRACK_PRESETS["default"][1]
+    form: str = "hdf5"
+    quality: int | None = None
+    size: tuple[int, int] | None = (224, 224)
+    num_frames: int | None = FRAMES_PER_CLIP
+    by: str = "index"
+    fps: float | None = None
+    on_empty: str = "keep"
+    max_empty: float = 0.5
+    on_bad_clip: str = "error"
+    on_damage: str = "error"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "domains", check_domains(self.domains))
+        if self.form not in FORMS:
+            raise unknown_name("form", self.form, FORMS)
+        if self.on_empty not in ON_EMPTY:
+            raise unknown_name("policy for frames without a diver", self.on_empty, ON_EMPTY)
+        if self.on_bad_clip not in ON_BAD_CLIP:
+            raise unknown_name("policy for bad clips", self.on_bad_clip, ON_BAD_CLIP)
+        if not 0 <= self.max_empty <= 1:
+            raise UsageError(f"max_empty is a share from 0 to 1, got {self.max_empty}.")
+        if self.size is not None and not all(1 <= side <= 8192 for side in self.size):
+            raise UsageError(f"a frame's height and width are 1 to 8192 px, got {self.size}.")
+        if self.num_frames is not None and not 1 <= self.num_frames <= 4096:
+            raise UsageError(f"1 to 4096 frames a clip can be stored, got {self.num_frames}.")
+        if self.form == "hdf5" and self.num_frames is None:
+            raise UsageError("all frames of each clip go into videos only; give a number of frames, or --form ffv1.")
+        if self.fps is not None and not 1 <= self.fps <= 240:
+            raise UsageError(f"videos are written at 1 to 240 frames/s, got {self.fps}.")
+        lossless = not (CODECS[FORMS[self.form][0]].quality if FORMS[self.form][0] else "")
+        if lossless and self.quality is not None:
+            raise UsageError(f"form {self.form} is lossless; leave the quality out (got {self.quality}).")
+        if self.on_empty == "fill":
+            object.__setattr__(self, "composition", replace(self.composition, fill_empty=True))
+
+
+PRESETS: dict[str, BuildOptions] = {
+    "default": BuildOptions(),
+    "faithful": BuildOptions(
+        composition=FAITHFUL,
+        shown=TRACK_PRESETS["faithful"][0],
+        filled=TRACK_PRESETS["faithful"][1],
+        form="mpeg4",
+        size=(369, 492),
+        fps=float(PUBLISHED_FPS),
+    ),
+}
+"""``faithful``: every choice of the published pipeline (docs/diving48_domains.md lists them)."""
+
+
+def suffix_of(domain: str, options: BuildOptions) -> str:
+    """O is never re-encoded: in lossy forms it is written as FFV1."""
+    return ".mkv" if domain == "O" and options.form != "hdf5" else FORMS[options.form][1]

@@ -1,0 +1,63 @@
+"""``d48dom pack``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import click
+
+from tsgen.common.errors import UsageError
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="A folder in Diving48's form.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("d48_domains"), show_default=True, help="Folder.")
+@click.option("--size", default="224x224", show_default=True, help="Width x height of the stored frames, px.")
+@click.option("--frames", type=int, default=32, show_default=True, help="Evenly spaced frames a clip.")
+@click.option("--by", default="index", show_default=True, help="Evenly spaced by index or by time.")
+@click.option("--val-share", type=float, default=0.1, show_default=True, help="Of the training list, held out.")
+@click.option("--val-by", default="random", show_default=True, help="Hold out clips (random) or whole videos (source).")
+@click.option("--seed", type=int, default=42, show_default=True, help="Of the draw of validation clips.")
+@click.option("--on-bad-clip", default="error", show_default=True, help="No usable video: error, or drop and list it.")
+@click.option("--workers", type=int, help="Processes, 0 for none beside this one.  [default: one a core]")
+@click.option("--force", is_flag=True, help="Replace what an earlier pack wrote there.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def pack(
+    data: Path,
+    out: Path,
+    size: str,
+    frames: int,
+    by: str,
+    val_share: float,
+    val_by: str,
+    seed: int,
+    on_bad_clip: str,
+    workers: int | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Store the training and validation clips as frames, decoded once, for `rac-bench run --data`.
+
+    Where the folder has no validation list, a share of the training list is held out. Run again after an interruption,
+    the same command goes on where it stopped and ends in the same bytes.
+    """
+    match = re.fullmatch(r"\s*(\d{1,4})x(\d{1,4})\s*", size)
+    if match is None:
+        raise UsageError(f"--size {size!r} is not possible; give it as in 224x224.")
+    from diving48_domains.annotations import open_folder
+    from diving48_domains.pack import PackOptions
+    from diving48_domains.pack import pack as pack_clips
+
+    options = PackOptions((int(match[2]), int(match[1])), frames, by, val_share, val_by, seed, on_bad_clip)
+    packed = pack_clips(open_folder(data), out, options, workers=workers, force=force, quiet=quiet or as_json)
+    if as_json:
+        click.echo(json.dumps([one.to_json() for one in packed]))
+        return
+    for one in packed:
+        state = "was there already" if one.was_there else "written"
+        click.echo(f"{one.path}: {state}, {one.clips} clips of {len(one.classes)} classes")
+        click.echo(f"  {one.failed} left out, {one.short} shorter than {frames} frames")

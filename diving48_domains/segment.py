@@ -1,0 +1,307 @@
+"""``d48dom segment``: a segmenter over the videos of a split, into one instances file (Section 4.2 of the paper).
+
+Each clip is decoded, segmented and written as a part by itself; the parts become the file when all are there. So a run
+that was killed goes on where it was and ends in the same bytes, shards run on machines that know nothing of one
+another, and memory depends on neither the number nor the length of the videos.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diving48_domains.annotations import DivingFolder, open_folder
+from diving48_domains.instance_file import InstanceFile, decode_clip, encode_clip, write_instances
+from diving48_domains.instances import ClipInstances
+from diving48_domains.sampling import FRAMES_PER_CLIP, uniform_indices
+from diving48_domains.segmenter import require_torchvision
+from diving48_domains.video import DamagedVideo, read_frames
+from diving48_domains.workers import run_jobs
+from tsgen.common.errors import DataError, UsageError, unknown_name
+from tsgen.common.files import atomic_path, check_output_file, sha256_file, write_json_atomic
+
+if TYPE_CHECKING:
+    from diving48_domains.segmenter.predict import Segmenter
+
+# What happens to a clip whose video is missing or damaged.
+ON_DAMAGE = {
+    "error": "stop",
+    "skip": "leave the clip out and list it",
+    "keep": "use the frames before the damage and list the clip; leave it out if there are none",
+}
+MOST_AT_ONCE = 64  # frames: more are decoded in several passes over the clip, each of at most
+AT_ONCE_BYTES = 64 << 20
+RUN_FILE = "run.json"
+PER_SHARD = ("shard", "skipped", "partial")  # facts that differ between the shards of one run
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentOptions:
+    """What is looked at, and how.
+
+    ``split``: of the folder's lists; ``frames``: so many a clip, evenly spaced, or None for all; ``on_damage``: a key
+    of :data:`ON_DAMAGE`; ``shard``: (i, n) takes every n-th clip from the i-th on, None all; ``score_threshold`` and
+    ``max_detections``: of the segmenter; ``device`` and ``threads`` (of the CPU, a process): they may change last bits.
+    """
+
+    split: str = "test"
+    frames: int | None = FRAMES_PER_CLIP
+    on_damage: str = "error"
+    shard: tuple[int, int] | None = None
+    score_threshold: float = 0.05
+    max_detections: int = 10
+    device: str = "auto"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.frames is not None and self.frames < 1:
+            raise UsageError(f"{self.frames} frames a clip; give 1 or more, or all.")
+        if self.on_damage not in ON_DAMAGE:
+            raise unknown_name("--on-damage", self.on_damage, ON_DAMAGE)
+        if self.shard is not None and not 0 <= self.shard[0] < self.shard[1]:
+            raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}: shards of n are 0/n to {self.shard[1] - 1}/n.")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """All that a worker needs; ``clip_ids`` in rising order, those of this shard."""
+
+    folder: DivingFolder
+    segmenter: Path
+    options: SegmentOptions
+    parts: Path
+
+
+def segment(
+    data: Path, segmenter: Path, out: Path, options: SegmentOptions, *, workers: int = 1, force: bool = False
+) -> dict[str, Any]:
+    """Write the instances file ``out`` and return what a report needs: facts, content hash, numbers of clips.
+
+    Parts gather in ``<out>.parts`` meanwhile; a run with the same arguments goes on from there. Raises UsageError when
+    those parts were begun with other arguments, DamagedVideo for a damaged video with ``on_damage="error"``.
+    """
+    check_output_file(out, force)
+    if workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {workers}.")
+    folder = open_folder(data)
+    listed = sorted(entry.clip_id for entry in folder.entries(options.split))
+    require_torchvision()
+    clip_ids = listed if options.shard is None else listed[options.shard[0] :: options.shard[1]]
+    task = Task(folder, segmenter, options, out.with_name(f"{out.name}.parts"))
+    loaded = _load(task)
+    facts = _facts(loaded, options, listed)
+    _open_parts(task.parts, facts, force)
+    waiting = [clip_id for clip_id in clip_ids if not _part(task.parts, clip_id).is_file()]
+    problems = _run_all(task, loaded, waiting, len(clip_ids), workers)
+    found = [clip_id for clip_id in clip_ids if _part(task.parts, clip_id).is_file()]
+    facts["skipped"] = [{"clip_id": clip_id, "problem": problems[clip_id]} for clip_id in sorted(problems)]
+    facts["partial"] = [
+        {"clip_id": clip_id, "problem": json.loads(_note(task.parts, clip_id).read_text(encoding="utf-8"))}
+        for clip_id in found
+        if _note(task.parts, clip_id).is_file()
+    ]
+    content_hash = write_instances(out, (_read_part(task.parts, clip_id) for clip_id in found), facts)
+    shutil.rmtree(task.parts)
+    return {"clips": len(found), "resumed": len(clip_ids) - len(waiting), "content_hash": content_hash, "facts": facts}
+
+
+def segment_clip(segmenter: Segmenter, clip_id: str, path: Path, options: SegmentOptions) -> tuple[ClipInstances, str]:
+    """The instances of one clip and what was wrong with its video (empty when nothing).
+
+    Raises DamagedVideo for what ``options.on_damage`` does not keep.
+    """
+    on_damage = "keep" if options.on_damage == "keep" else "error"
+    if options.frames is not None and options.frames <= MOST_AT_ONCE:
+        video = read_frames(path, options.frames, on_damage=on_damage)
+        wanted, found = video.indices, list(segmenter.instances(video.frames))
+    else:
+        video, found = read_frames(path, [0], on_damage=on_damage), []
+        count = video.num_frames
+        wanted = np.arange(count) if options.frames is None else np.unique(uniform_indices(count, options.frames))
+        at_once = max(1, AT_ONCE_BYTES // video.frames.nbytes)
+        for start in range(0, len(wanted), at_once):
+            frames = read_frames(path, wanted[start : start + at_once], on_damage=on_damage).frames
+            found.extend(segmenter.instances(frames))
+    height, width = video.size
+    clip = ClipInstances(clip_id, height, width, wanted.astype(np.int64), tuple(found), sha256_file(path))
+    return clip, video.message
+
+
+def merge_instances(paths: Sequence[Path], out: Path, *, force: bool = False) -> dict[str, Any]:
+    """Merge the shards of one run into the file that a run without shards writes, bit for bit; returns its facts.
+
+    Raises DataError when the files differ in segmenter or parameters, or when a clip of the list is missing or twice.
+    """
+    check_output_file(out, force)
+    if not paths:
+        raise UsageError("no files to merge; give the shards.")
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(InstanceFile(path)) for path in paths]
+        common = [{key: value for key, value in file.facts.items() if key not in PER_SHARD} for file in files]
+        for file, facts in zip(files, common, strict=True):
+            differing = sorted(key for key in facts.keys() | common[0].keys() if facts.get(key) != common[0].get(key))
+            if differing:
+                raise DataError(
+                    f"{file.path} and {files[0].path} differ in {', '.join(differing)}; only shards of one run, with "
+                    "one segmenter and the same parameters, can be merged."
+                )
+        where: dict[str, InstanceFile] = {}
+        skipped: dict[str, Any] = {}
+        for file in files:
+            for clip_id in file.clip_ids:
+                if clip_id in where:
+                    raise DataError(f"clip {clip_id!r} is both in {where[clip_id].path} and in {file.path}.")
+                where[clip_id] = file
+            skipped |= _by_clip(file, "skipped")
+        known = sorted({*where, *skipped})
+        expected = common[0].get("list")
+        if isinstance(expected, dict) and expected.get("sha256") != _hash_of_ids(known):
+            shards = ", ".join(str(file.facts.get("shard")) for file in files)
+            raise DataError(
+                f"the files hold {len(known)} of {expected.get('num_clips')} listed clips (shards {shards}); give all "
+                "shards, each once."
+            )
+        partial = {clip_id: row for file in files for clip_id, row in _by_clip(file, "partial").items()}
+        facts = common[0] | {
+            "shard": None,
+            "skipped": [skipped[clip_id] for clip_id in sorted(skipped)],
+            "partial": [partial[clip_id] for clip_id in sorted(partial)],
+        }
+        content_hash = write_instances(out, (where[clip_id].read(clip_id) for clip_id in sorted(where)), facts)
+    return {"clips": len(where), "content_hash": content_hash, "facts": facts}
+
+
+def _by_clip(file: InstanceFile, key: str) -> dict[str, Any]:
+    rows = file.facts.get(key, [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "clip_id" in row for row in rows):
+        raise DataError(f"{file.path}: its list of {key} clips is damaged.")
+    return {str(row["clip_id"]): row for row in rows}
+
+
+def _hash_of_ids(clip_ids: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(clip_ids)).encode()).hexdigest()
+
+
+def _facts(segmenter: Segmenter, options: SegmentOptions, listed: list[str]) -> dict[str, Any]:
+    import torch
+
+    return {
+        "source": "segmenter",
+        "segmenter": {"name": segmenter.name, "sha256": segmenter.sha256},
+        "parameters": asdict(segmenter.options),
+        "frames": "all" if options.frames is None else options.frames,
+        "on_damage": options.on_damage,
+        "environment": {"torch": torch.__version__, "device": segmenter.device.type, "threads": options.threads},
+        "list": {"split": options.split, "num_clips": len(listed), "sha256": _hash_of_ids(listed)},
+        "shard": None if options.shard is None else f"{options.shard[0]}/{options.shard[1]}",
+        "skipped": [],
+        "partial": [],
+    }
+
+
+def _load(task: Task) -> Segmenter:
+    from diving48_domains.segmenter.network import DetectOptions
+    from diving48_domains.segmenter.predict import load_segmenter
+
+    choice = DetectOptions(score_threshold=task.options.score_threshold, max_detections=task.options.max_detections)
+    return load_segmenter(task.segmenter, options=choice, device=task.options.device, threads=task.options.threads)
+
+
+def _open_parts(parts: Path, facts: dict[str, Any], force: bool) -> None:
+    """Make the folder of parts, or find it begun by the same run."""
+    run = parts / RUN_FILE
+    if parts.exists():
+        same = False
+        with contextlib.suppress(OSError, ValueError):
+            same = json.loads(run.read_text(encoding="utf-8")) == facts
+        if same:
+            return
+        if not force:
+            raise UsageError(
+                f"{parts} holds parts of a run with another segmenter, list or options; repeat that run to finish it, "
+                "or add --force to start over."
+            )
+        shutil.rmtree(parts)
+    parts.mkdir()
+    write_json_atomic(run, facts)
+
+
+def _part(parts: Path, clip_id: str) -> Path:
+    return parts / f"{clip_id}.part"
+
+
+def _note(parts: Path, clip_id: str) -> Path:
+    return parts / f"{clip_id}.damage.json"
+
+
+def _read_part(parts: Path, clip_id: str) -> ClipInstances:
+    path = _part(parts, clip_id)
+    clip = decode_clip(path.read_bytes(), str(path))
+    if clip.clip_id != clip_id:
+        raise DataError(f"{path} holds clip {clip.clip_id!r}; delete it and run again.")
+    return clip
+
+
+def _make_part(task: Task, segmenter: Segmenter, clip_id: str) -> str:
+    """Write the part of a clip. Returns why the clip has none, empty when it has one."""
+    try:
+        path = task.folder.video(clip_id)
+        clip, damage = segment_clip(segmenter, clip_id, path, task.options)
+    except DataError as problem:
+        if task.options.on_damage == "error":
+            text = str(problem).rstrip(".")
+            raise DataError(f"{text}. Give --on-damage skip or keep to go on without it.") from problem
+        if not isinstance(problem, DamagedVideo) and task.folder.find_video(clip_id) is not None:
+            raise
+        return _without_folder(str(problem), task.folder)
+    if damage:  # first, so that a part whose video was damaged is never without its note
+        write_json_atomic(_note(task.parts, clip_id), _without_folder(damage, task.folder))
+    with atomic_path(_part(task.parts, clip_id)) as partial:
+        partial.write_bytes(encode_clip(clip))
+    return ""
+
+
+def _without_folder(text: str, folder: DivingFolder) -> str:
+    """Equal runs write equal files wherever the videos lie."""
+    return text.replace(f"{folder.root}{os.sep}", "")
+
+
+_worker: list[tuple[Task, Segmenter]] = []
+"""Of a worker process: its task and its network, loaded once."""
+
+
+def _start_worker(task: Task) -> None:
+    _worker[:] = [(task, _load(task))]
+
+
+def _work(clip_id: str) -> str:
+    return _make_part(*_worker[0], clip_id)
+
+
+def _run_all(task: Task, loaded: Segmenter, waiting: list[str], total: int, workers: int) -> dict[str, str]:
+    """All parts that are missing; returns the clips left out and why."""
+    from tqdm import tqdm
+
+    problems: dict[str, str] = {}
+    workers = min(workers, len(waiting))
+    done: Iterator[tuple[str, str]]
+    if workers <= 1:
+        done = ((clip_id, _make_part(task, loaded, clip_id)) for clip_id in waiting)
+    else:
+        done = run_jobs(_work, waiting, workers, _start_worker, (task,))
+    with tqdm(total=total, initial=total - len(waiting), desc="segment", unit="clip", disable=None) as progress:
+        for clip_id, problem in done:
+            if problem:
+                problems[clip_id] = problem
+                progress.set_postfix(left_out=len(problems))
+            progress.update()
+    return problems

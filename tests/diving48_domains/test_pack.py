@@ -1,0 +1,197 @@
+"""Packing: the sampled frames of every clip, a validation split by clip or by video, kills that change nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from d48_scenes import CLIPS, HEIGHT, WIDTH, frames_of, write_folder
+
+from diving48_domains.annotations import ClipEntry, open_folder, source_id, write_list
+from diving48_domains.framestore import open_store
+from diving48_domains.manifest import read_manifest
+from diving48_domains.pack import PackOptions, pack, split_entries
+from diving48_domains.sampling import uniform_indices
+from diving48_domains.workers import number_of_workers, run_jobs
+from tsgen.common.errors import DataError, UsageError
+
+NATIVE = PackOptions(size=(HEIGHT, WIDTH), val_share=0.4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = write_folder(tmp_path_factory.mktemp("d48") / "data").root
+    (root / "Diving48_V2_test.json").rename(root / "Diving48_V2_train.json")
+    return open_folder(root)
+
+
+def test_the_sampled_frames_of_every_clip(folder, tmp_path):
+    packed = pack(folder, tmp_path, NATIVE, workers=0, quiet=True)
+    assert [(one.path.name, one.clips) for one in packed] == [("train.h5", 3), ("val.h5", 2)]
+    stores = [open_store(one.path) for one in packed]
+    assert sorted(clip for store in stores for clip in store.ids) == sorted(CLIPS)
+    for store in stores:
+        store.verify()
+        for number, clip_id in enumerate(store.ids):
+            frames = frames_of(clip_id)
+            np.testing.assert_array_equal(store.clip(number), frames[uniform_indices(len(frames))])
+            assert store.labels[number] == CLIPS[clip_id][0]
+    assert sum(one.short for one in packed) == 1
+    flags = {
+        one.clip_id: one.flags for name in ("train", "val") for one in read_manifest(tmp_path / f"{name}.jsonl").clips
+    }
+    assert flags["videoAAAAAA_00002"] == ("short",)
+
+
+def test_two_processes_and_a_second_call(folder, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    pack(folder, one, NATIVE, workers=0, quiet=True)
+    pack(folder, two, NATIVE, workers=2, quiet=True)
+    names = ("train.h5", "val.h5", "train.jsonl", "val.jsonl")
+    assert sorted(path.name for path in two.iterdir()) == sorted(names)
+    assert all((one / name).read_bytes() == (two / name).read_bytes() for name in names)
+    again = pack(folder, one, NATIVE, workers=0, quiet=True)
+    assert all(each.was_there for each in again) and [each.clips for each in again] == [3, 2]
+    with pytest.raises(UsageError, match="made from other data or with other options"):
+        pack(folder, one, dataclasses.replace(NATIVE, num_frames=8), workers=0, quiet=True)
+    forced = pack(folder, one, dataclasses.replace(NATIVE, num_frames=8), workers=0, quiet=True, force=True)
+    assert open_store(forced[0].path).clip_shape == (8, HEIGHT, WIDTH, 3)
+
+
+def test_killed_and_run_again(folder, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    pack(folder, whole, NATIVE, workers=0, quiet=True)
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "import diving48_domains.pack as pack\n"
+        "from diving48_domains.annotations import open_folder\n"
+        "read = pack.read_frames\n"
+        "def slowly(*a, **k):\n"
+        "    time.sleep(0.5)\n"
+        "    return read(*a, **k)\n"
+        "pack.read_frames = slowly\n"
+        f"options = pack.PackOptions(size=({HEIGHT}, {WIDTH}), val_share=0.4)\n"
+        "pack.pack(open_folder(Path(sys.argv[1])), Path(sys.argv[2]), options, workers=0, quiet=True)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(folder.root), str(killed)])
+    deadline = time.monotonic() + 60
+    while not (killed / "train.h5.partial").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.7)  # in the middle of a clip
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "train.h5").exists()
+    pack(folder, killed, NATIVE, workers=0, quiet=True)
+    assert {path.name: path.read_bytes() for path in killed.iterdir()} == {
+        path.name: path.read_bytes() for path in whole.iterdir()
+    }
+
+
+def test_a_tenth_of_the_published_list_is_1502_clips():
+    entries = tuple(ClipEntry(f"video{n // 9:06d}_{n:05d}", n % 48, 0, 100) for n in range(15027))
+    train, val = split_entries(entries, PackOptions())
+    assert (len(train), len(val)) == (13525, 1502)
+    assert sorted(train + val, key=lambda one: one.clip_id) == sorted(entries, key=lambda one: one.clip_id)
+    assert split_entries(entries, PackOptions(seed=43))[1] != val
+    shared = {source_id(one.clip_id) for one in train} & {source_id(one.clip_id) for one in val}
+    assert shared, "clips of one video on both sides is what the other rule is for"
+    by_video = split_entries(entries, PackOptions(val_by="source"))
+    assert not {source_id(one.clip_id) for one in by_video[0]} & {source_id(one.clip_id) for one in by_video[1]}
+    assert 1502 <= len(by_video[1]) < 1502 + 9
+
+
+def test_a_validation_list_of_its_own_is_taken(folder, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(folder.root, root)
+    entries = folder.entries("train")
+    write_list(root / "Diving48_V2_train.json", entries[:4])
+    write_list(root / "mini_val.json", entries[4:])
+    packed = pack(open_folder(root), tmp_path / "out", NATIVE, workers=0, quiet=True)
+    assert [one.clips for one in packed] == [4, 1]
+    assert read_manifest(tmp_path / "out" / "val.jsonl").header["parameters"]["validation"] == "a list of its own"
+
+
+def test_videos_that_cannot_be_used_are_listed_or_stop_it(folder, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(folder.root, root)
+    (root / "rgb" / "videoAAAAAA_00001.mkv").unlink()
+    broken = root / "rgb" / "videoBBBBBB_00003.mkv"
+    broken.write_bytes(broken.read_bytes()[:500])
+    with pytest.raises(DataError, match="1 of 3 clips of the list have no video"):
+        pack(open_folder(root), tmp_path / "out", NATIVE, workers=0, quiet=True)
+    dropping = dataclasses.replace(NATIVE, on_bad_clip="drop")
+    packed = pack(open_folder(root), tmp_path / "out", dropping, workers=0, quiet=True)
+    assert (sum(one.clips for one in packed), sum(one.failed for one in packed)) == (3, 2)
+    reasons = [
+        one.reason for name in ("train", "val") for one in read_manifest(tmp_path / "out" / f"{name}.jsonl").clips
+    ]
+    assert sum(bool(reason) for reason in reasons) == 2
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"size": (0, 5)}, "1 to 8192 px"),
+        ({"num_frames": 0}, "1 to 4096 frames"),
+        ({"by": "colour"}, "unknown by 'colour'"),
+        ({"val_by": "luck"}, "unknown rule of the validation split 'luck'"),
+        ({"val_share": 1.0}, "between 0 and 1, got 1.0"),
+        ({"on_bad_clip": "pray"}, "unknown policy for bad clips 'pray'"),
+        ({"seed": -1}, "seed -1 is not possible"),
+    ],
+)
+def test_options_that_cannot_be(changes, words):
+    with pytest.raises(UsageError, match=words):
+        PackOptions(**changes)
+
+
+def test_a_share_that_leaves_one_side_empty(folder):
+    with pytest.raises(UsageError, match="leaves 5 to train on and 0 to validate with"):
+        split_entries(folder.entries("train"), PackOptions(val_share=0.1))
+
+
+def test_the_command(folder, tmp_path, run_cli):
+    done = run_cli(
+        "d48dom",
+        "pack",
+        "--data",
+        folder.root,
+        "--size",
+        "32x24",
+        "--val-share",
+        "0.4",
+        "--json",
+        "--out",
+        tmp_path / "o",
+    )
+    assert done.returncode == 0, done.stderr
+    assert [one["clips"] for one in json.loads(done.stdout)] == [3, 2]
+    assert open_store(tmp_path / "o" / "train.h5").clip_shape == (32, 24, 32, 3)
+    assert run_cli("d48dom", "pack", "--data", folder.root, "--size", "32").returncode == 2
+
+
+def square(number):
+    if number == 7:
+        raise DataError("seven is damaged")
+    return number * number
+
+
+def test_jobs_in_processes():
+    assert dict(run_jobs(square, range(6), 2)) == {n: n * n for n in range(6)}
+    assert list(run_jobs(square, [3], 0)) == [(3, 9)]
+    with pytest.raises(DataError, match="seven is damaged"):
+        list(run_jobs(square, range(20), 2))
+    with pytest.raises(DataError, match="a worker process was ended from outside"):
+        list(run_jobs(os._exit, [1, 1, 1], 2))
+    assert number_of_workers(None, 1) == 1 and number_of_workers(5, 3) == 3
+    with pytest.raises(UsageError, match="--workers -1"):
+        number_of_workers(-1, 3)
