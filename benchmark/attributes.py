@@ -9,22 +9,23 @@ takes every error. Two yardsticks stand beside both:
   frequent as it was, but never onto a clip of its own class, because that would be no error. It asks whether *which*
   clip got *which* wrong answer carries the attributes. p is one-sided: as many attributes right, or more.
 
-Sampling the null. The arrangements without a hit cannot be drawn directly, so a chain exchanges the answers of random
-pairs of errors, each with probability 1/2 and only where no hit arises; its steady state is uniform. As Besag and
-Clifford (1989) do, it runs from the observed answers back to a common start and from there forth to every sample, which
-makes p exact for any number of steps.
+:mod:`benchmark.exchange` says how the null is sampled.
+
+Answers may be lists of the best K classes. An error is then a clip whose class is in none of the K places, all K of its
+classes are wrong answers, and the null exchanges whole lists, because the classes of one list go together.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.exchange import exchanged_errors, exchanged_lists
 from diving48_domains.vocabulary import ATTRIBUTES, DIVE_CLASSES, EMPTY_IN_V2
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.intervals import clopper_pearson
@@ -37,8 +38,6 @@ POPULATED: tuple[int, ...] = tuple(index for index in range(N_CLASSES) if index 
 
 PERMUTATIONS = 2000
 MAX_PERMUTATIONS = 10**6
-SWEEPS = 40
-"""Rounds of the chain; in each every error meets one other."""
 _BATCH = 250
 """Samples counted at a time: 250 tables of 48 x 48 are 5 MB."""
 
@@ -92,7 +91,11 @@ class ValueRow:
 
 @dataclass(frozen=True)
 class AttributeRow:
-    """One attribute. ``correct``: over all clips, exact interval; ``of_errors``: over the errors, None without any."""
+    """One attribute. ``correct``: over all clips, exact interval; ``of_errors``: over the errors, None without any.
+
+    Of lists: clips of which one of the K classes has the attribute right, and all classes of the errors. These are not
+    independent, so ``errors_interval`` is None.
+    """
 
     name: str
     correct: int
@@ -105,9 +108,10 @@ class AttributeRow:
 
 @dataclass(frozen=True)
 class AttributeReport:
-    """Of one model on one domain. Counts and nulls are None where nothing was wrong."""
+    """Of one model on one domain, with the best ``top`` classes. Counts and nulls are None where nothing was wrong."""
 
     clips: int
+    top: int
     errors: int
     attributes: tuple[AttributeRow, ...]
     bag: Count | None
@@ -140,13 +144,13 @@ def dive_ids(class_names: Sequence[str]) -> Classes:
 
 
 def set_count(true: Classes, predicted: Classes, populated: tuple[int, ...] = POPULATED) -> Count | None:
-    """The paper's: every (true class, wrong class) once. int64 (N,) each; None where nothing is wrong."""
-    return _count(np.unique(np.stack(_errors(true, predicted)), axis=1), populated)
+    """The paper's: every (true class, wrong class) once. int64 (N,) and (N,) or (N, K); None where nothing is wrong."""
+    return _count(np.unique(_pairs(*_errors(true, predicted)), axis=1), populated)
 
 
 def bag_count(true: Classes, predicted: Classes, populated: tuple[int, ...] = POPULATED) -> Count | None:
-    """Every error once."""
-    return _count(np.stack(_errors(true, predicted)), populated)
+    """Every wrong answer once."""
+    return _count(_pairs(*_errors(true, predicted)), populated)
 
 
 def random_sets(true: Classes, predicted: Classes) -> tuple[float, float]:
@@ -155,7 +159,7 @@ def random_sets(true: Classes, predicted: Classes) -> tuple[float, float]:
     Exact: for each true class all subsets of the other populated classes of the observed size are equally likely, and
     classes are independent. p: as many attributes right, or more. For a handful of clips, as in Table 7.
     """
-    pairs = np.unique(np.stack(_errors(true, predicted)), axis=1)
+    pairs = np.unique(_pairs(*_errors(true, predicted)), axis=1)
     distribution = np.ones(1)
     for each in np.unique(pairs[0]).tolist():
         others = [other for other in POPULATED if other != each]
@@ -173,7 +177,9 @@ def analyse(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> AttributeReport:
-    """Class ids int64 (N,) in the order of the vocabulary. The same seed gives the same report.
+    """Class ids int64 (N,) in the order of the vocabulary, answers also as (N, K), the best first.
+
+    The same seed gives the same report.
 
     ``populated``: the classes with clips, among which chance draws. DataError for a clip of another class.
     """
@@ -183,32 +189,37 @@ def analyse(
         raise UsageError(f"seed {seed} is not possible; allowed: 0 or more.")
     _check(true, predicted, populated)
     chance = chance_shares(populated)
-    wrong_true, wrong = _errors(true, predicted)
-    nulls = _nulls(wrong_true, wrong, permutations, np.random.default_rng(seed)) if len(wrong) else {}
-    right = MATCHES[true, predicted]  # (N, 4)
-    bag = bag_count(true, predicted, populated)
+    answers = predicted.reshape(len(true), -1)  # (N, K)
+    wrong_true, wrong = _errors(true, answers)
+    E, K = wrong.shape
+    nulls = _nulls(wrong_true, wrong, permutations, np.random.default_rng(seed)) if E else {}
+    right = MATCHES[true[:, None], answers].any(axis=1)  # (N, 4)
+    missed = MATCHES[wrong_true[:, None], wrong].sum(axis=(0, 1))  # (4,)
     rows = []
     for number, name in enumerate(ATTRIBUTES):
-        correct, missed = int(right[:, number].sum()), MATCHES[wrong_true, wrong, number]
+        correct = int(right[:, number].sum())
         of_errors = None
-        if len(wrong):
-            of_errors = Count(int(missed.sum()), len(wrong), float(chance[wrong_true, number].mean()))
+        if E:
+            of_errors = Count(int(missed[number]), E * K, float(chance[wrong_true, number].mean()))
         rows.append(
             AttributeRow(
                 name=name,
                 correct=correct,
                 interval=clopper_pearson(correct, len(true)),
                 of_errors=of_errors,
-                errors_interval=None if of_errors is None else clopper_pearson(of_errors.correct, of_errors.total),
+                errors_interval=None
+                if of_errors is None or K > 1
+                else clopper_pearson(of_errors.correct, of_errors.total),
                 null=nulls.get(name),
-                values=_value_rows(number, true, predicted),
+                values=_value_rows(number, true, answers),
             )
         )
     return AttributeReport(
         clips=len(true),
-        errors=len(wrong),
+        top=K,
+        errors=E,
         attributes=tuple(rows),
-        bag=bag,
+        bag=bag_count(true, predicted, populated),
         bag_null=nulls.get("bag"),
         set=set_count(true, predicted, populated),
         set_null=nulls.get("set"),
@@ -217,39 +228,21 @@ def analyse(
     )
 
 
-def exchanged_errors(
-    true: Classes, wrong: Classes, samples: int, rng: np.random.Generator, sweeps: int = SWEEPS
-) -> NDArray[np.uint8]:
-    """uint8 (E, samples): each column holds the wrong answers int64 (E,) in another order, none on its own class."""
-    E, half = len(true), len(true) // 2
-    pairings = [rng.permutation(E)[: 2 * half].reshape(2, half) for _ in range(sweeps)]
-    start = wrong.astype(np.uint8)[:, None].copy()
-    for pairing in reversed(pairings):
-        _exchange(start, true, pairing, rng)
-    answers = np.repeat(start, samples, axis=1)
-    for pairing in pairings:
-        _exchange(answers, true, pairing, rng)
-    return answers
-
-
-def _exchange(answers: NDArray[np.uint8], true: Classes, pairing: Classes, rng: np.random.Generator) -> None:
-    one, other = pairing  # (E // 2,) rows of ``answers`` (E, samples)
-    of_one, of_other = answers[one], answers[other]
-    coins = np.frombuffer(rng.bytes((of_one.size + 7) // 8), dtype=np.uint8)
-    swap = np.unpackbits(coins, count=of_one.size).view(np.bool_).reshape(of_one.shape)
-    swap &= (of_one != true[other, None]) & (of_other != true[one, None])
-    answers[one] = np.where(swap, of_other, of_one)
-    answers[other] = np.where(swap, of_one, of_other)
-
-
 def _nulls(true: Classes, wrong: Classes, samples: int, rng: np.random.Generator) -> dict[str, Null]:
-    """Null of each attribute's bag count by its name, and of all four as "bag" and "set"."""
-    answers = exchanged_errors(true, wrong, samples, rng)
-    bag, set_, set_total = _counts_of(true, answers)
-    (seen_bag,), (seen_set,), (seen_total,) = _counts_of(true, wrong.astype(np.uint8)[:, None])
-    E = len(true)
-    nulls = {name: _null(bag[:, a] / E, bag[:, a] >= seen_bag[a]) for a, name in enumerate(ATTRIBUTES)}
-    nulls["bag"] = _null(bag.sum(axis=1) / (N_ATTRIBUTES * E), bag.sum(axis=1) >= seen_bag.sum())
+    """Null of each attribute's bag count by its name, and of all four as "bag" and "set". ``wrong`` (E, K)."""
+    lists = wrong.astype(np.uint8)
+    if wrong.shape[1] == 1:
+        drawn = exchanged_errors(true, wrong[:, 0], samples, rng)
+        bag, set_, set_total = _counts_of(true, lambda columns: drawn[:, columns, None], samples)
+    else:
+        contains = np.zeros((len(wrong), N_CLASSES), dtype=np.bool_)
+        np.put_along_axis(contains, wrong, True, axis=1)
+        places = exchanged_lists(true, contains, samples, rng)
+        bag, set_, set_total = _counts_of(true, lambda columns: lists[places[:, columns]], samples)
+    (seen_bag,), (seen_set,), (seen_total,) = _counts_of(true, lambda columns: lists[:, None], 1)
+    answers = wrong.size
+    nulls = {name: _null(bag[:, a] / answers, bag[:, a] >= seen_bag[a]) for a, name in enumerate(ATTRIBUTES)}
+    nulls["bag"] = _null(bag.sum(axis=1) / (N_ATTRIBUTES * answers), bag.sum(axis=1) >= seen_bag.sum())
     # Shares are compared by products: quotients of whole numbers that are equal need not be equal as floats.
     as_many = set_ * seen_total >= seen_set * set_total
     nulls["set"] = _null(set_ / set_total, as_many)
@@ -262,14 +255,19 @@ def _null(shares: NDArray[np.float64], as_many: NDArray[np.bool_]) -> Null:
     return Null(float(shares.mean()), float(low), float(high), p)
 
 
-def _counts_of(true: Classes, answers: NDArray[np.uint8]) -> tuple[Classes, Classes, Classes]:
-    """For each column of (E, R): bag counts (R, 4), set counts (R,) and their totals (R,)."""
+def _counts_of(
+    true: Classes, answers_of: Callable[[slice], NDArray[np.uint8]], samples: int
+) -> tuple[Classes, Classes, Classes]:
+    """For each of R samples: bag counts (R, 4), set counts (R,) and their totals (R,).
+
+    ``answers_of``: uint8 (E, r, K) of a range of r samples.
+    """
     bags, sets, totals = [], [], []
     pairs = N_CLASSES**2
-    for start in range(0, answers.shape[1], _BATCH):
-        batch = answers[:, start : start + _BATCH].astype(np.int64)  # (E, r)
+    for start in range(0, samples, _BATCH):
+        batch = answers_of(slice(start, min(start + _BATCH, samples))).astype(np.int64)  # (E, r, K)
         r = batch.shape[1]
-        codes = np.arange(r) * pairs + true[:, None] * N_CLASSES + batch
+        codes = np.arange(r)[:, None] * pairs + true[:, None, None] * N_CLASSES + batch
         tables = np.bincount(codes.ravel(), minlength=r * pairs).reshape(r, pairs)
         bags.append(tables @ _MATCHES_OF_PAIR)
         sets.append((tables > 0) @ _MATCHES_OF_PAIR.sum(axis=1))
@@ -278,8 +276,15 @@ def _counts_of(true: Classes, answers: NDArray[np.uint8]) -> tuple[Classes, Clas
 
 
 def _errors(true: Classes, predicted: Classes) -> tuple[Classes, Classes]:
-    wrong = true != predicted
-    return true[wrong], predicted[wrong]
+    """True classes (E,) and answers (E, K) of the clips whose class is in none of the K places."""
+    answers = predicted.reshape(len(true), -1)
+    wrong = (answers != true[:, None]).all(axis=1)
+    return true[wrong], answers[wrong]
+
+
+def _pairs(true: Classes, wrong: Classes) -> Classes:
+    """(2, E * K): a true and a wrong class in each column."""
+    return np.stack([np.repeat(true, wrong.shape[1]), wrong.ravel()])
 
 
 def _count(pairs: Classes, populated: tuple[int, ...]) -> Count | None:
@@ -307,20 +312,20 @@ def _subset_sums(weights: Classes, size: int) -> NDArray[np.float64]:
     return np.asarray(ways[size])
 
 
-def _value_rows(attribute: int, true: Classes, predicted: Classes) -> tuple[ValueRow, ...]:
+def _value_rows(attribute: int, true: Classes, answers: Classes) -> tuple[ValueRow, ...]:
     rows = []
     for value in dict.fromkeys(_VALUES[:, attribute].tolist()):
         of_value = _VALUES[true, attribute] == value
         if of_value.any():
-            mine, theirs = true[of_value], predicted[of_value]
-            right = int(MATCHES[mine, theirs, attribute].sum())
-            rows.append(ValueRow(str(value), len(mine), int((mine == theirs).sum()), right))
+            mine, theirs = true[of_value, None], answers[of_value]
+            right = int(MATCHES[mine, theirs, attribute].any(axis=1).sum())
+            rows.append(ValueRow(str(value), len(mine), int((mine == theirs).any(axis=1).sum()), right))
     return tuple(rows)
 
 
 def _check(true: Classes, predicted: Classes, populated: tuple[int, ...]) -> None:
-    if true.ndim != 1 or true.shape != predicted.shape or not len(true):
-        raise ValueError(f"expected (N,) twice, N > 0; got {true.shape} and {predicted.shape}")
+    if true.ndim != 1 or predicted.ndim not in (1, 2) or len(true) != len(predicted) or not predicted.size:
+        raise ValueError(f"expected (N,) and (N,) or (N, K), N > 0; got {true.shape} and {predicted.shape}")
     strange = sorted(set(true.tolist()) - set(populated))
     if strange:
         names = ", ".join(f"{index} ({'_'.join(DIVE_CLASSES[index])})" for index in strange)

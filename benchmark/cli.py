@@ -13,12 +13,14 @@ COMMANDS = {
     "score": ("benchmark.submission_commands:score", "Compute the table of a run or a submission from predictions."),
     "predict": ("benchmark.submission_commands:predict", "Write a submission from runs, or by evaluating a model."),
     "validate": ("benchmark.submission_commands:validate", "List every problem of a submission."),
+    "key": ("benchmark.key_commands:key", "Write the answer key of clips that tsgen did not make, like Diving48's."),
+    "compare": ("benchmark.compare_commands:compare", "Two entries on the clips they share: differences, rr, tests."),
     "report": ("benchmark.report_commands:report", "Runs and sweeps as one page, tables and figures."),
     "leaderboard": ("benchmark.report_commands:leaderboard", "Static pages that rank entries by rr."),
     "probe": ("benchmark.probe_commands:probe", "What a trained model loses on shuffled, frozen or altered clips."),
     "match": ("benchmark.match_commands:match", "Which settings of the families are comparable."),
     "reproduce": ("benchmark.reproduce_commands:reproduce", "Recompute the paper's tables from its own numbers."),
-    "attributes": ("benchmark.reproduce_commands:attributes", "What the wrong answers on Diving48 still got right."),
+    "attributes": ("benchmark.attributes_commands:attributes", "What the wrong answers on Diving48 still got right."),
     "params": ("benchmark.commands:params", "Count the parameters of a model family."),
 }
 

@@ -8,30 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from benchmark.submission_commands import truth_options
 from tsgen.common.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from benchmark.report.entries import Board
 
-_TRUTH = (
-    click.option(
-        "--data",
-        multiple=True,
-        type=click.Path(path_type=Path, exists=True),
-        help="Clip file, or folder of such, with the labels of submissions. [made again from their recipes]",
-    ),
-    click.option("--digits", default="auto", show_default=True, help="Digits of these clips, as in rac-bench score."),
-    click.option("--allow-custom", is_flag=True, help="Accept submissions on other clips than the benchmark's."),
-)
 FORMATS = ("html", "md", "csv", "tex", "json")
-
-
-def _truth_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(_TRUTH):
-        command = option(command)
-    return command
 
 
 @click.command("report")
@@ -40,7 +25,7 @@ def _truth_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--format", "form", help=f"One of {', '.join(FORMATS)}. [the suffix of --out, else md]")
 @click.option("--figures", type=click.Path(path_type=Path), help="Also write the figures as SVG into this directory.")
 @click.option("--png", is_flag=True, help="Figures as PNG too; needs rsvg-convert or Chromium.")
-@_truth_options
+@truth_options
 @click.option("--title", default="Robustness report", show_default=True, help="Of the page.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
@@ -94,7 +79,7 @@ def leaderboard() -> None:
 @leaderboard.command("build")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory of the site.")
-@_truth_options
+@truth_options
 @click.option("--paper/--no-paper", default=True, show_default=True, help="With the paper's rows on Diving48.")
 @click.option("--title", default="Robustness leaderboard", show_default=True, help="Of the pages.")
 @click.option("--force", is_flag=True, help="Replace a leaderboard that exists.")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import statistics
-from benchmark.predictions import Predictions
+from benchmark.predictions import TOP, Predictions
 from benchmark.statistics import Estimate
 from tsgen.common.errors import DataError
 from tsgen.common.intervals import LEVEL
@@ -56,7 +56,9 @@ class Row:
     ``rr_chance_corrected_interval`` is None where V is not surely above chance: no interval of the ratio exists.
 
     ``top5`` is None with five classes or fewer. ``balanced_accuracy``: mean over the ``populated_classes``, those that
-    have clips, of the accuracy on their clips.
+    have clips, of the accuracy on their clips. Yardsticks: ``majority``, always answering the domain's most frequent
+    class; ``prior``, answers drawn with the class frequencies of the source validation clips; ``prior_top5``, always
+    their five most frequent classes.
     """
 
     domain: str
@@ -74,6 +76,8 @@ class Row:
     top5: Estimate | None = None
     balanced_accuracy: float | None = None
     populated_classes: int | None = None
+    prior: float | None = None
+    prior_top5: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -92,6 +96,8 @@ class Row:
             "top5_accuracy": self.top5 and self.top5.to_json(),
             "balanced_accuracy": self.balanced_accuracy,
             "populated_classes": self.populated_classes,
+            "prior_baseline": self.prior,
+            "prior_top5_baseline": self.prior_top5,
         }
 
 
@@ -171,6 +177,8 @@ def score(entry: Entry, predictions: Mapping[tuple[int, str], Predictions]) -> S
             else statistics.accuracy(np.stack([hit for hit in in_top5 if hit is not None])),
             balanced_accuracy=balanced,
             populated_classes=populated,
+            prior=statistics.prior_share(one.label, first.label),
+            prior_top5=None if in_top5[0] is None else statistics.prior_top_share(one.label, first.label, TOP),
         )
 
     texture = texture_verdict = None

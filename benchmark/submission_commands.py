@@ -20,13 +20,14 @@ DEFAULTS = RunConfig()
 FAMILY_NAMES = "recurrence, attention, convolution or other"
 
 
-def _truth_options(command: Callable[..., None]) -> Callable[..., None]:
+def truth_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Where the labels of submissions come from: ``--data``, ``--digits`` and ``--allow-custom``."""
     options = (
         click.option(
             "--data",
             multiple=True,
             type=click.Path(path_type=Path, exists=True),
-            help="Clip file, or folder of such, that holds the truth; may be repeated. [made again from the recipe]",
+            help="Clip file or answer key, or folder of such; may be repeated. [clips made again from the recipe]",
         ),
         click.option(
             "--digits",
@@ -46,7 +47,7 @@ def _truth_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("score")
 @click.argument("path", type=click.Path(path_type=Path))
-@_truth_options
+@truth_options
 @click.option("--json", "as_json", is_flag=True, help="Print the scorecard as JSON.")
 def score(path: Path, data: tuple[Path, ...], digits: str, allow_custom: bool, as_json: bool) -> None:
     """Compute accuracies, rr and intervals from the predictions in PATH alone. Writes nothing and runs no model.
@@ -87,7 +88,7 @@ def _is_run(path: Path) -> bool:
 
 @click.command("validate")
 @click.argument("path", type=click.Path(path_type=Path))
-@_truth_options
+@truth_options
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
 def validate(path: Path, data: tuple[Path, ...], digits: str, allow_custom: bool, as_json: bool) -> None:
     """Check the submission PATH, a directory, a .zip or a .tar.gz: all its problems, one a line.

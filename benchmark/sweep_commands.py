@@ -57,6 +57,7 @@ def _protocol_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--shard", help="Only every n-th job beginning with the i-th: i/n. For machines without common files.")
 @click.option("--budget", help="Stop after a time like 900s, 30m or 2h, and begin nothing that would not end in it.")
 @click.option("--retry-failed", is_flag=True, help="Try failed jobs again, from their last epoch.")
+@click.option("--levels", help="Every job keeps checkpoints at these source validation accuracies too, like 0.3,0.35.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what it would cost on this machine; train nothing.")
 @click.option("--summary", "only_summary", is_flag=True, help="Print the table of what is done; train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -75,6 +76,7 @@ def sweep(
     shard: str | None,
     budget: str | None,
     retry_failed: bool,
+    levels: str | None,
     only_plan: bool,
     only_summary: bool,
     as_json: bool,
@@ -100,6 +102,9 @@ def sweep(
     if shard is not None:
         jobs = grid.shard(jobs, parse_shard(shard))
     budget_s = None if budget is None else parse_budget(budget)
+    from benchmark.engine.levels import parse_levels
+
+    wanted_levels = () if levels is None else parse_levels(levels)
     protocol = protocol_of(preset, **overrides)
     directory.check_free(protocol)
 
@@ -125,6 +130,7 @@ def sweep(
             data_dir=data_directory(data_dir),
             retry_failed=retry_failed,
             say=_say,
+            levels=wanted_levels,
         )
     except KeyboardInterrupt:
         _say("\nstopped; the same command goes on after the last finished epoch of every job.")

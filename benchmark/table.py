@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmark.predictions import TOP
 from benchmark.scoring import SELECTION, SOURCE_ROLE, Row, Scorecard
 from benchmark.statistics import SEEDS_AND_CLIPS, Estimate
 from benchmark.statistics.rules import DROPPED, NOT_DROPPED, OPEN
@@ -37,13 +38,18 @@ def render(card: Scorecard) -> str:
 
 def _yardsticks(card: Scorecard) -> list[dict[str, str]]:
     """Below the rule: what guessing gets, title of a column -> text."""
-    lines = [{"domain": "chance", "accuracy": f"{card.chance:.3f}"}]
-    if _has_majority(card):
+    lines = [{"domain": "chance", "accuracy": f"{card.chance:.3f}", "top-5": f"{min(TOP * card.chance, 1.0):.3f}"}]
+    if is_uneven(card):
         lines.append({"domain": "majority", "accuracy": f"{max(row.majority for row in card.rows):.3f}"})
+        prior, top5 = ([getattr(row, name) for row in card.rows] for name in ("prior", "prior_top5"))
+        if None not in prior:
+            shown = {"top-5": f"{max(top5):.3f}"} if None not in top5 else {}
+            lines.append({"domain": "prior", "accuracy": f"{max(prior):.3f}"} | shown)
     return lines
 
 
-def _has_majority(card: Scorecard) -> bool:
+def is_uneven(card: Scorecard) -> bool:
+    """Whether knowing how frequent classes are is better than guessing."""
     return any(abs(row.majority - card.chance) > MAJORITY_GAP for row in card.rows)
 
 
@@ -118,9 +124,13 @@ def _notes(card: Scorecard) -> list[str]:
     ]
     if card.selection != SELECTION:
         notes.append(textwrap.fill(f"Checkpoint, as the submission says: {card.selection}", 100))
-    if _has_majority(card):
+    if is_uneven(card):
         shares = ", ".join(f"{row.domain} {row.majority:.3f}" for row in card.rows)
         notes.append(textwrap.fill(f"majority: the share of the most frequent class, the largest of {shares}.", 100))
+        notes.append(
+            "prior: answers drawn with the class frequencies of the source validation clips; in top-5 always their\n"
+            "five most frequent classes. Both on the domain where that is best."
+        )
     if any(map(_is_uneven, card.rows)):
         notes.append("balanced: the mean of the accuracies on each class that has clips.")
     if len(card.seeds) > 1 and any(row.accuracy.variance != SEEDS_AND_CLIPS for row in card.rows):

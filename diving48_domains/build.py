@@ -7,15 +7,10 @@ network is not needed here: instances come from a file, whoever made it.
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
-import signal
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +33,7 @@ from diving48_domains.manifest import (
 )
 from diving48_domains.sampling import uniform_indices
 from diving48_domains.storewriter import StoreWriter
+from diving48_domains.workers import number_of_workers, run_jobs
 from tsgen.common import VERSION
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import check_free_space, sha256_file
@@ -155,7 +151,7 @@ class _Run:
     def records(self, rows: Iterable[int], places: Places) -> Iterator[ClipRecord]:
         """As clips are finished, in any order."""
         jobs = [self.jobs[row] for row in rows]
-        workers = min(os.cpu_count() or 1 if self.workers is None else self.workers, len(jobs))
+        workers = number_of_workers(self.workers, len(jobs))
         done = _side_by_side if workers > 1 else _one_by_one
         bar = tqdm(total=len(self.jobs), initial=len(self.jobs) - len(jobs), unit="clip", desc=self.title,
                    disable=True if self.quiet else None)  # fmt: skip
@@ -176,34 +172,14 @@ def _one_by_one(
 def _side_by_side(
     jobs: list[Job], instances: Path, options: BuildOptions, places: Places, workers: int
 ) -> Iterator[ClipRecord]:
-    waiting: set[Future[ClipRecord]] = set()
-    left = iter(jobs)
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (instances, options, places))
-    try:
-        while True:
-            for job in left:
-                waiting.add(pool.submit(_work, job))
-                if len(waiting) >= 2 * workers:
-                    break
-            if not waiting:
-                return
-            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield future.result()
-    except BrokenProcessPool as problem:
-        raise DataError(
-            "a worker process was ended from outside (out of memory?); run the command again, with fewer --workers: "
-            "it goes on where it stopped."
-        ) from problem
-    finally:
-        pool.shutdown(cancel_futures=True)
+    for _, record in run_jobs(_work, jobs, workers, _start_worker, (instances, options, places)):
+        yield record
 
 
 _worker: dict[str, Any] = {}
 
 
 def _start_worker(instances: Path, options: BuildOptions, places: Places) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _worker.update(source=InstanceFile(instances), options=options, places=places)
 
 

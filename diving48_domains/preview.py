@@ -62,7 +62,7 @@ def sheet(
         pen.text((MARGIN, MARGIN), title, fill=INK, font=_font())
     for number, caption in enumerate(columns):
         middle = left + step_x * number + FRAME + cell_width / 2
-        pen.text((middle, top - 6), caption, fill=FAINT, font=_font(), anchor="mb")
+        pen.text((middle, top - 8), caption, fill=FAINT, font=_font(), anchor="ms")
     for row, (caption, cells) in enumerate(rows):
         y = top + step_y * row
         pen.text((MARGIN, y + step_y / 2), caption, fill=INK, font=_font(), anchor="lm")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from diving48_domains.build_commands import composition_options, data_and_instances, options_from
+from diving48_domains.domains import DOMAINS
 from tsgen.common.errors import UsageError
 
 
@@ -49,6 +50,8 @@ def preview(
 
     if composition.get("frames") == "all":
         raise UsageError("--frames all is for builds; a preview shows a number of frames.")
+    if composition.get("domains") is None:
+        composition["domains"] = ",".join(name for name in DOMAINS if name != "C")  # C looks as O does
     options = options_from(**composition)
     out = out or Path(f"{clip}.png")
     if out.suffix.lower() != ".png":

@@ -73,7 +73,8 @@ def truth(
             lacking = [clip_id for clip_id in clip_ids if clip_id not in file]
             if lacking:
                 raise DataError(
-                    f"{len(lacking)} of {len(clip_ids)} clips of {split} are not in {file.path}, the first is {lacking[0]}."
+                    f"{len(lacking)} of {len(clip_ids)} clips of {split} are not in {file.path}, the first is "
+                    f"{lacking[0]}."
                 )
         report = measure(known, found, clip_ids, options, values, quiet=quiet or as_json)
     if plot is not None:

@@ -13,7 +13,7 @@ from typing import Any
 from benchmark.experiments import DIVING48_EXPERIMENTS
 from benchmark.paper.tables import RATIO_COLUMNS, printed_ratios, read_table
 from benchmark.statistics.estimate import CLIPS, Estimate
-from benchmark.statistics.published import published_ratio
+from benchmark.statistics.published import published_accuracy, published_ratio
 from tsgen.common.intervals import LEVEL
 
 N_VAL = 1502
@@ -43,6 +43,11 @@ class ReferenceRow:
     n_target: int = N_TARGET
 
     @property
+    def accuracy(self) -> Estimate:
+        """``V`` with the exact interval of its set: how well a level of accuracy is known from so many clips."""
+        return published_accuracy(self.V, self.n_val)
+
+    @property
     def texture_drop(self) -> bool:
         return self.ratios["T/S1"].high < 1
 
@@ -58,6 +63,7 @@ class ReferenceRow:
             "n_val": self.n_val,
             "n_target": self.n_target,
             "V": self.V,
+            "V_interval": [self.accuracy.low, self.accuracy.high],
             "ratios": {
                 column: {"value": ratio.value, "low": ratio.low, "high": ratio.high}
                 for column, ratio in self.ratios.items()

@@ -8,17 +8,20 @@ from typing import Any
 
 from benchmark.report.entries import Board, BoardEntry
 from benchmark.report.markup import Markup, el, join
+from benchmark.report.robustness import detectable_text
 from benchmark.report.tables import (
     NOT_VALID,
     asterisk_text,
     corrected_interval_text,
     corrected_text,
     interval_text,
+    points_interval_text,
+    points_text,
     value_text,
 )
 from benchmark.scoring import Row
 from benchmark.statistics import Estimate
-from benchmark.table import TEXTURE_WORDS
+from benchmark.table import TEXTURE_WORDS, is_uneven
 
 SHOWN_HASH = 12
 
@@ -73,44 +76,75 @@ def estimate_cell(estimate: Estimate | None, mark: str = "") -> Cell:
     return Cell(content, None if estimate is None else estimate.value)
 
 
-def entry_cells(entry: BoardEntry, href: str) -> list[Cell]:
-    """Model with its flags, h, parameters, seeds."""
+def points_cell(estimate: Estimate | None) -> Cell:
+    """Of a difference of accuracies, with signs."""
+    content = join(points_text(estimate), el("small", points_interval_text(estimate)) if estimate else None)
+    return Cell(content, None if estimate is None else estimate.value)
+
+
+def effective_columns(board: Board, target: str) -> list[Column]:
+    """One column where the board has enough entries, else none."""
+    return [Column("eff.", target, help="effective robustness")] if board.has_effective else []
+
+
+def effective_cells(board: Board, entry: BoardEntry, target: str) -> list[Cell]:
+    """Those of :func:`effective_columns`."""
+    return [points_cell(board.effective_points(entry, target))] if board.has_effective else []
+
+
+def footnotes(board: Board) -> Markup | None:
+    """Below a table: what it could show at all."""
+    text = detectable_text(board.detectable)
+    return el("p", text, class_="note") if text else None
+
+
+def entry_columns(board: Board) -> list[Column]:
+    """Model, h where any model of the board has such a choice, parameters, seeds."""
+    return [
+        Column("model", kind="word", first="ascending"),
+        *([Column("h", first="ascending", help="hidden units a layer")] if _has_sizes(board) else []),
+        Column("parameters", first="ascending"),
+        Column("seeds"),
+    ]
+
+
+def entry_cells(board: Board, entry: BoardEntry, href: str) -> list[Cell]:
+    """Those of :func:`entry_columns`; flags stand with the name."""
     flag = None if entry.card.valid else el("span", "not valid", class_="flag", title=NOT_VALID)
     # The name stays in sight while the table scrolls, so the size stands with it.
     about = f"h = {entry.hidden} · {entry.origin}" if entry.hidden else entry.origin
     name = join(el("a", entry.model_title, href=href), el("small", about), flag)
     parameters = None if entry.parameters is None else float(entry.parameters)
+    size = Cell(join(str(entry.hidden) if entry.hidden else "-"), float(entry.hidden) if entry.hidden else None)
     seeds = len(entry.card.seeds)
     return [
         Cell(name, f"{entry.model_title} {entry.origin}"),
-        Cell(join(str(entry.hidden) if entry.hidden else "-"), float(entry.hidden) if entry.hidden else None),
+        *([size] if _has_sizes(board) else []),
         Cell(join("-" if entry.parameters is None else f"{entry.parameters:,}".replace(",", "\u202f")), parameters),
         Cell(join(str(seeds)), float(seeds)),
     ]
 
 
-ENTRY_COLUMNS = (
-    Column("model", kind="word", first="ascending"),
-    Column("h", first="ascending", help="hidden units a layer"),
-    Column("parameters", first="ascending"),
-    Column("seeds"),
-)
+def _has_sizes(board: Board) -> bool:
+    return any(entry.hidden for entry in board.entries)
 
 
 def results_table(caption: str, board: Board) -> Markup:
     """All numbers of a board; the model's name leads to its record in the same page."""
-    columns = [*ENTRY_COLUMNS, Column("V", help="source validation accuracy")]
+    columns = [*entry_columns(board), Column("V", help="source validation accuracy")]
     for target in board.targets:
         columns += [
             Column("accuracy", target),
             Column("rr", target),
             Column("rr*", target, help="rr after subtracting chance"),
+            *effective_columns(board, target),
         ]
     rows = []
     for entry in board.entries:
-        cells = [*entry_cells(entry, f"#entry-{entry.name}"), estimate_cell(entry.source.accuracy)]
+        cells = [*entry_cells(board, entry, f"#entry-{entry.name}"), estimate_cell(entry.source.accuracy)]
         for row in board.rows_of(entry)[1:]:
             cells += [estimate_cell(row.accuracy), *_ratio_cells(entry, row)]
+            cells += effective_cells(board, entry, row.domain)
         rows.append(cells)
     return sortable(caption, columns, rows)
 
@@ -118,12 +152,14 @@ def results_table(caption: str, board: Board) -> Markup:
 def record(entry: BoardEntry) -> Markup:
     """Everything known about an entry: numbers by domain, seeds, protocol, clips, where it was computed."""
     heads = ["domain", "role", "clips", "accuracy", "interval", "rr", "interval", "rr*", "interval"]
-    heads += ["majority", "right, by seed"]
+    heads += ["majority", *(("prior", "prior, top 5") if is_uneven(entry.card) else ()), "right, by seed"]
     lines = []
     for row in entry.card.rows:
         texts = [row.domain, row.role, row.n, value_text(row.accuracy), interval_text(row.accuracy)]
         texts += [value_text(row.rr) + asterisk_text(entry, row), interval_text(row.rr)]
         texts += [corrected_text(row), corrected_interval_text(row), f"{row.majority:.3f}"]
+        if is_uneven(entry.card):
+            texts += ["-" if share is None else f"{share:.3f}" for share in (row.prior, row.prior_top5)]
         texts.append(", ".join(map(str, row.hits)))
         lines.append(texts)
     parts = [
@@ -131,7 +167,7 @@ def record(entry: BoardEntry) -> Markup:
         None if entry.card.valid else el("p", f"Not valid: {NOT_VALID}.", class_="flag"),
         table("Numbers by domain", heads, lines, words=2),
         _texture_words(entry),
-        el("p", f"Chance: {entry.card.chance:.3f}. {_variance_words(entry)}", class_="soft"),
+        el("p", f"Chance: {entry.card.chance:.3f}. {_variance_words(entry)}{_prior_words(entry)}", class_="soft"),
     ]
     if entry.trainings:
         names = ("seed", "epochs", "best_epoch", "stopped")
@@ -196,6 +232,15 @@ def _variance_words(entry: BoardEntry) -> str:
     if len(entry.card.seeds) == 1:
         return "One seed: intervals carry the variance of the clips alone."
     return f"{len(entry.card.seeds)} seeds: intervals carry the variance of seeds and clips."
+
+
+def _prior_words(entry: BoardEntry) -> str:
+    if not is_uneven(entry.card):
+        return ""
+    return (
+        " Majority: always the most frequent class. Prior: answers drawn with the class frequencies of the source "
+        "validation clips; top 5: always their five most frequent classes."
+    )
 
 
 def _heads_above(columns: Sequence[Column]) -> Markup | None:

@@ -211,8 +211,9 @@ def _y_axis(axes: Axes, y_of: Callable[[float], float], width: int) -> list[Mark
     if axes.reference and axes.reference[0] <= axes.y_max:
         level, name = axes.reference
         parts.append(_rule(LEFT, y_of(level), width - RIGHT, y_of(level), strong=True))
-        # Below the line on the left, where curves are least likely to run.
-        parts.append(_text(name, LEFT + 2, y_of(level) + 11, fill="muted"))
+        # Below the line on the left, where curves are least likely to run; above it where the axis is too near.
+        below = y_of(level) + 11
+        parts.append(_text(name, LEFT + 2, below if below <= y_of(0.0) else y_of(level) - 4, fill="muted"))
     return parts
 
 

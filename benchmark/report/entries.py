@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Sequence
@@ -16,9 +17,10 @@ from benchmark import scoring
 from benchmark.config import TARGETS, RunConfig
 from benchmark.models import MODELS
 from benchmark.predictions import Predictions
+from benchmark.report.robustness import Detectable, detectable_of, effective_of
 from benchmark.results import RunDirectory
 from benchmark.scoring import Row, Scorecard
-from benchmark.statistics import Correct
+from benchmark.statistics import Correct, EffectiveRobustness, Estimate
 from benchmark.submission.record import REQUIRED_TARGETS
 from benchmark.submission.truth import AnswerKeys
 from tsgen.common.errors import DataError, UsageError
@@ -93,6 +95,25 @@ class Board:
     def digits(self) -> str:
         """Where the digits of the clips come from; empty where there are none."""
         return ", ".join(sorted({row.digits_source for row in self.rows_of(self.entries[0]) if row.digits_source}))
+
+    @functools.cached_property
+    def effective(self) -> dict[tuple[str, str], EffectiveRobustness]:
+        """See :func:`benchmark.report.robustness.effective_of`."""
+        return effective_of(self)
+
+    @functools.cached_property
+    def detectable(self) -> tuple[Detectable, ...]:
+        """See :func:`benchmark.report.robustness.detectable_of`."""
+        return detectable_of(self)
+
+    @property
+    def has_effective(self) -> bool:
+        return any(each.points is not None for each in self.effective.values())
+
+    def effective_points(self, entry: BoardEntry, target: str) -> Estimate | None:
+        """Effective robustness as accuracy, or None where there is none."""
+        found = self.effective.get((entry.name, target))
+        return None if found is None else found.points
 
     def rows_of(self, entry: BoardEntry) -> tuple[Row, ...]:
         """Source and ``targets``, in their order: the first rows of every entry."""
@@ -172,8 +193,10 @@ KINDS: dict[str, tuple[str, Callable[[Path, AnswerKeys], list[BoardEntry]]]] = {
 
 def entries_of(path: Path, keys: AnswerKeys) -> list[BoardEntry]:
     """Those of one directory of any kind. DataError when it is of none, unfinished, damaged or not admissible."""
+    if path.is_file():
+        return _submission_entries(path.resolve(), keys)
     if not path.is_dir():
-        raise UsageError(f"{path} is not a directory; give the directory of {_kinds()}.")
+        raise UsageError(f"{path} does not exist; give the directory of {_kinds()}, or the archive of a submission.")
     for marker, load in KINDS.values():
         if (path / marker).is_file():
             return load(path.resolve(), keys)

@@ -8,28 +8,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmark.report.entries import Board
 from benchmark.statistics import pairwise_ratios, rank_intervals, surely_better
-from benchmark.statistics.ranking import letters, tie_runs
+from benchmark.statistics.ranking import letters, tie_groups, tie_runs
+
+MAX_GROUPED = 24
+MAX_GROUPS = 8
+"""Of so many entries and groups, letters that say exactly who is told apart from whom can be read."""
 
 
 @dataclass(frozen=True)
 class Rank:
     """``best`` to ``worst``: 1 + how many entries are surely better, n - how many are surely worse.
 
-    ``ties``: letters; entries that share one are not told apart.
+    ``ties``: letters; entries that share one are not told apart. ``exact``: and those that share none are.
     """
 
     best: int
     worst: int
     ties: tuple[str, ...]
+    exact: bool = False
 
     def __str__(self) -> str:
         return f"{self.best}" if self.best == self.worst else f"{self.best}–{self.worst}"
 
     @property
     def ties_text(self) -> str:
-        """An entry is in neighbouring runs: the first and the last letter say which."""
+        """All letters of groups; of runs, which are neighbours, the first and the last say which."""
+        if self.exact:
+            return " ".join(self.ties)
         return self.ties[0] if len(self.ties) == 1 else f"{self.ties[0]}–{self.ties[-1]}"
 
 
@@ -44,7 +54,17 @@ def ranks_of(board: Board) -> dict[tuple[str, str], Rank]:
             continue
         better = surely_better(pairwise_ratios([(entry.correct[0], entry.correct[number]) for entry, _ in ranked]))
         order = sorted(range(len(ranked)), key=lambda place: -ranked[place][1])
-        shared = letters(tie_runs(better, order), len(ranked))
+        groups, exact = _ties(better, order)
+        shared = letters(groups, len(ranked))
         for (entry, _), interval, text in zip(ranked, rank_intervals(better), shared, strict=True):
-            found[entry.name, target] = Rank(*interval, tuple(text.split()))
+            found[entry.name, target] = Rank(*interval, tuple(text.split()), exact)
     return found
+
+
+def _ties(better: NDArray[np.bool_], order: list[int]) -> tuple[list[tuple[int, ...]], bool]:
+    """Groups where they are few enough to read, else runs."""
+    if len(order) <= MAX_GROUPED:
+        groups = tie_groups(better, order)
+        if len(groups) <= MAX_GROUPS:
+            return groups, True
+    return tie_runs(better, order), False

@@ -24,8 +24,8 @@ def reference_section() -> Markup:
     sizes = f"{rows[0].n_val} and {rows[0].n_target} clips"
     words = (
         f"{CITATION} on Diving48, reference entries. Reported without intervals, one training each: those shown are "
-        f"of the delta method, from the sizes of its sets ({sizes}), so they carry the clips alone. Not ranked: "
-        "their clips are not at hand. * as printed: T/V means little where T/S1 < 1 does not hold."
+        f"of the delta method, of V exact, from the sizes of its sets ({sizes}), so they carry the clips alone. Not "
+        "ranked: their clips are not at hand. * as printed: T/V means little where T/S1 < 1 does not hold."
     )
     head = el("h2", "Reported in the paper")
     return el("section", head, el("p", words), _table(rows), figure(drops(rows)), id=IDENTIFIER)
@@ -38,7 +38,7 @@ def drops(rows: Sequence[ReferenceRow]) -> Figure:
         drawings.append(_panel([row for row in rows if row.experiment == experiment]))
     caption = (
         "Accuracy from the level at which an experiment compares (Bv.) to S1, S2 and T, as Figures 5 and 6 of the "
-        "paper. Bands: the intervals of the ratios times the level."
+        "paper. Bands: at Bv. the exact interval of the level, else the intervals of the ratios times the level."
     )
     legend = tuple((style, name) for name, style in STYLES.items())
     return Figure("paper-diving48-drops", "Diving48 accuracy drops in the paper", caption, tuple(drawings), legend, 4)
@@ -47,7 +47,8 @@ def drops(rows: Sequence[ReferenceRow]) -> Figure:
 def _panel(rows: Sequence[ReferenceRow]) -> Drawing:
     lines, words = [], []
     for row in rows:
-        points = [Point(0.0, row.V, row.V, row.V, f"{row.model}, Bv.: {row.V:.3f}")]
+        V = row.accuracy
+        points = [Point(0.0, V.value, V.low, V.high, f"{row.model}, Bv.: {V.value:.3f} {interval_text(V)}")]
         for number, place in enumerate(PLACES[1:], start=1):
             ratio = row.ratios[f"{place}/V"]
             value, low, high = (row.V * end for end in (ratio.value, ratio.low, ratio.high))
@@ -71,7 +72,7 @@ def _table(rows: Sequence[ReferenceRow]) -> Markup:
     lines = []
     for row in rows:
         texts = (row.model, row.experiment, row.matched_by)
-        cells = [Cell(join(text), text) for text in texts] + [Cell(join(f"{row.V:.3f}"), row.V)]
+        cells = [Cell(join(text), text) for text in texts] + [estimate_cell(row.accuracy)]
         for name in RATIO_COLUMNS:
             ratio = row.ratios[name]
             star = "*" if name == "T/V" and row.asterisk else ""

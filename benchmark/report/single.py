@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.report.blocks import record, results_table
+from benchmark.report.blocks import footnotes, record, results_table
 from benchmark.report.entries import Board, BoardEntry
 from benchmark.report.figures import figures_of
-from benchmark.report.markup import Markup, el
+from benchmark.report.markup import Markup, el, join
 from benchmark.report.page import embedded_json, figure, how_to_read, navigation, page
+from benchmark.report.robustness import EFFECTIVE_WORDS
 from benchmark.report.style import styles_of
 from benchmark.report.tables import heading
 
@@ -21,7 +22,14 @@ def report_page(title: str, boards: Sequence[Board]) -> str:
     links = [(f"#board-{number}", heading(board, boards)) for number, board in enumerate(boards)]
     links += [("#records-of-all", "Records"), ("#how-to-read", "How to read this")]
     lead = el("p", lead_text(boards), class_="lead")
-    return page(title, lead, [*sections, _records(entries), how_to_read()], navigation=navigation(links))
+    return page(
+        title, lead, [*sections, _records(entries), how_to_read(*more_words(boards))], navigation=navigation(links)
+    )
+
+
+def more_words(boards: Sequence[Board]) -> list[Markup]:
+    """What is to be said of columns that not every board has."""
+    return [join(EFFECTIVE_WORDS)] if any(board.has_effective for board in boards) else []
 
 
 def lead_text(boards: Sequence[Board]) -> str:
@@ -39,7 +47,7 @@ def _board_section(number: int, board: Board, boards: Sequence[Board], styles: d
     caption = "Accuracy and robustness ratio with 95% intervals. Heads sort."
     figures = [figure(each) for each in figures_of(board, styles)]
     head = el("h2", heading(board, boards))
-    return el("section", head, results_table(caption, board), *figures, id=f"board-{number}")
+    return el("section", head, results_table(caption, board), footnotes(board), *figures, id=f"board-{number}")
 
 
 def _records(entries: Sequence[BoardEntry]) -> Markup:

@@ -6,16 +6,28 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.report.blocks import ENTRY_COLUMNS, Cell, Column, entry_cells, estimate_cell, record, sortable
+from benchmark.report.blocks import (
+    Cell,
+    Column,
+    effective_cells,
+    effective_columns,
+    entry_cells,
+    entry_columns,
+    estimate_cell,
+    footnotes,
+    record,
+    sortable,
+)
 from benchmark.report.entries import Board, BoardEntry, boards_of, read_entries
 from benchmark.report.figures import figures_of
 from benchmark.report.markup import Markup, el, join
 from benchmark.report.page import figure, how_to_read, navigation, page
 from benchmark.report.ranking import Rank, ranks_of
-from benchmark.report.single import lead_text
+from benchmark.report.single import lead_text, more_words
 from benchmark.report.style import styles_of
 from benchmark.report.tables import FORMATS, asterisk_text, heading, json_text
 from benchmark.scoring import Row
+from benchmark.submission.archive import ARCHIVE_ENDINGS
 from benchmark.submission.truth import AnswerKeys
 from tsgen.common.errors import UsageError
 from tsgen.common.files import atomic_folder
@@ -33,12 +45,22 @@ RANKING = (
 
 
 def read_directory(directory: Path, keys: AnswerKeys | None = None) -> list[BoardEntry]:
-    """Those of every subdirectory, by name; hidden ones are passed over. Errors as of :func:`read_entries`."""
+    """Those of every subdirectory and every archive, by name; hidden ones and other files are passed over.
+
+    Errors as of :func:`read_entries`.
+    """
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a directory; give one that holds a directory for each run or sweep.")
-    paths = sorted(path for path in directory.iterdir() if path.is_dir() and not path.name.startswith("."))
+    paths = sorted(
+        path
+        for path in directory.iterdir()
+        if not path.name.startswith(".") and (path.is_dir() or path.name.lower().endswith(ARCHIVE_ENDINGS))
+    )
     if not paths:
-        raise UsageError(f"{directory} holds no directory; put each run, sweep or submission into one of its own.")
+        raise UsageError(
+            f"{directory} holds no directory and no archive ({', '.join(ARCHIVE_ENDINGS)}); put each run, sweep or "
+            "submission into one of its own."
+        )
     return read_entries(paths, keys)
 
 
@@ -96,9 +118,13 @@ def to_json(boards: Sequence[Board], ranks: dict[tuple[str, str], Rank]) -> dict
                 for target, place in places.items()
             }
             facts = {"name": entry.name, "model": entry.model, "hidden": entry.hidden, "valid": entry.card.valid}
+            points = {target: board.effective_points(entry, target) for target in board.targets}
+            facts["effective_robustness"] = {target: each and each.to_json() for target, each in points.items()}
             entries.append({**facts, "ranks": of_targets, "record": f"records/{entry.name}.json"})
+        detectable = [each.to_json() for each in board.detectable]
         hashes = {row.domain: row.content_hash for row in board.rows_of(board.entries[0])}
-        listed.append({"source": board.source, "targets": list(board.targets), "clips": hashes, "entries": entries})
+        facts = {"source": board.source, "targets": list(board.targets), "clips": hashes}
+        listed.append({**facts, "minimum_detectable": detectable, "entries": entries})
     return {"format": FORMAT, "schema_version": SCHEMA_VERSION, "boards": listed}
 
 
@@ -108,7 +134,8 @@ def _index(boards: Sequence[Board], ranks: dict[tuple[str, str], Rank], title: s
     for number, board in enumerate(boards):
         figures = [figure(each) for each in figures_of(board, styles)]
         table = _ranking_table(board, ranks)
-        sections.append(el("section", el("h2", heading(board, boards)), table, *figures, id=f"board-{number}"))
+        head = el("h2", heading(board, boards))
+        sections.append(el("section", head, table, footnotes(board), *figures, id=f"board-{number}"))
     links = [(f"#board-{number}", heading(board, boards)) for number, board in enumerate(boards)]
     if paper:
         from benchmark.report.reference import IDENTIFIER, reference_section
@@ -119,26 +146,31 @@ def _index(boards: Sequence[Board], ranks: dict[tuple[str, str], Rank], title: s
     files = [el("li", el("a", f"leaderboard.{suffix}", href=f"leaderboard.{suffix}")) for suffix in (*FORMATS, "json")]
     data = el("section", el("h2", "Data"), el("p", "The same numbers as files:"), el("ul", *files), id="data")
     lead = el("p", lead_text(boards), class_="lead")
-    return page(title, lead, [*sections, data, how_to_read(join(RANKING))], navigation=navigation(links))
+    return page(
+        title, lead, [*sections, data, how_to_read(join(RANKING), *more_words(boards))], navigation=navigation(links)
+    )
 
 
 def _ranking_table(board: Board, ranks: dict[tuple[str, str], Rank]) -> Markup:
+    has_presets = any("preset" in entry.protocol for entry in board.entries)
     columns = [
-        *ENTRY_COLUMNS,
-        Column("protocol", kind="word", first="ascending"),
+        *entry_columns(board),
+        *([Column("protocol", kind="word", first="ascending")] if has_presets else []),
         Column("V", help="source validation"),
     ]
     for target in board.targets:
         rank = Column("rank", target, first="ascending", help="rank interval; below it the ties")
-        columns += [Column("rr", target), rank]
+        columns += [Column("rr", target), rank, *effective_columns(board, target)]
     columns.append(Column("record", kind="word", first="ascending"))
     rows = []
     for entry in _by_last_target(board):
         preset = str(entry.protocol.get("preset", "-"))
-        cells = [*entry_cells(entry, f"entries/{entry.name}.html"), Cell(join(preset), preset)]
+        cells = entry_cells(board, entry, f"entries/{entry.name}.html")
+        cells += [Cell(join(preset), preset)] if has_presets else []
         cells.append(estimate_cell(entry.source.accuracy))
         for row in board.rows_of(entry)[1:]:
             cells += _target_cells(entry, row, ranks)
+            cells += effective_cells(board, entry, row.domain)
         link = el("a", "JSON", href=f"records/{entry.name}.json", aria_label=f"record of {entry.label} as JSON")
         rows.append([*cells, Cell(link, entry.name)])
     caption = f"rr with 95% intervals, in the order of rr on {board.targets[-1]}, the last target. "

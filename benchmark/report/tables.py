@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmark.report.entries import Board, BoardEntry
+from benchmark.report.robustness import EFFECTIVE_WORDS, detectable_text
 from benchmark.scoring import TEXTURE, Row
 from benchmark.statistics import Estimate
 from benchmark.statistics.rules import NOT_DROPPED, OPEN
@@ -21,7 +22,9 @@ CSV_COLUMNS = (
     *("entry", "kind", "origin", "model", "hidden", "parameters", "preset", "seeds", "source", "valid", "domain"),
     *("role", "clips", "hits", "content_hash", "accuracy", "accuracy_low", "accuracy_high", "accuracy_variance"),
     *("rr", "rr_low", "rr_high", "rr_variance", "rr_chance_corrected", "rr_chance_corrected_low"),
-    *("rr_chance_corrected_high", "chance", "majority"),
+    *("rr_chance_corrected_high", "chance", "majority", "prior", "prior_top5", "effective_robustness"),
+    *("effective_robustness_low", "effective_robustness_high", "effective_robustness_expected"),
+    *("minimum_detectable_difference", "minimum_detectable_ratio"),
 )
 
 
@@ -33,6 +36,15 @@ def interval_text(estimate: Estimate | None) -> str:
     if estimate is None:
         return ""
     return f"[{estimate.low:.3f}, {estimate.high:.3f}]" if estimate.high < MAX_PRINTED else f"[{estimate.low:.3f}, ∞)"
+
+
+def points_text(estimate: Estimate | None) -> str:
+    """Of a difference of accuracies: with its sign."""
+    return "-" if estimate is None else f"{estimate.value:+.3f}"
+
+
+def points_interval_text(estimate: Estimate | None) -> str:
+    return "" if estimate is None else f"[{estimate.low:+.3f}, {estimate.high:+.3f}]"
 
 
 def corrected_text(row: Row) -> str:
@@ -58,7 +70,8 @@ def to_markdown(boards: Sequence[Board]) -> str:
         rule = ["---"] * 2 + ["---:"] * (len(lines[0]) - 3) + [":---:"]
         rows = [_md_line([_md(line[0]), *(_md_number(cell) for cell in line[1:])]) for line in lines]
         blocks.append("\n".join([f"### {_md(heading(board, boards))}", "", rows[0], _md_line(rule), *rows[1:]]))
-    return "\n\n".join([*blocks, _note()]) + "\n"
+        blocks += [_md_number(detectable_text(board.detectable))] if board.detectable else []
+    return "\n\n".join([*blocks, _note(boards)]) + "\n"
 
 
 def to_latex(boards: Sequence[Board]) -> str:
@@ -71,8 +84,9 @@ def to_latex(boards: Sequence[Board]) -> str:
             "\n".join(
                 [
                     r"\begin{table}",
-                    r"\centering\small",
-                    rf"\caption{{{_tex(heading(board, boards))}. {_tex(_note())}}}",
+                    r"\centering" + (r"\scriptsize" if board.has_effective else r"\small"),
+                    rf"\caption{{{_tex(heading(board, boards))}. {_tex(_note([board]))} "
+                    rf"{_tex(detectable_text(board.detectable))}}}",
                     rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
                     r"\toprule",
                     lines[0],
@@ -94,7 +108,7 @@ def to_csv(boards: Sequence[Board]) -> str:
     writer.writerow(CSV_COLUMNS)
     for board in boards:
         for entry in board.entries:
-            writer.writerows([_csv(cell) for cell in _record(entry, row)] for row in board.rows_of(entry))
+            writer.writerows([_csv(cell) for cell in _record(board, entry, row)] for row in board.rows_of(entry))
     return out.getvalue()
 
 
@@ -122,11 +136,14 @@ def heading(board: Board, boards: Sequence[Board]) -> str:
 
 
 def _cells(board: Board) -> list[list[str]]:
-    head = ["model", "h", "parameters", "seeds", "V", *(f"rr {target}" for target in board.targets), ""]
-    lines = [head]
+    effective = board.targets if board.has_effective else ()
+    head = ["model", "h", "parameters", "seeds", "V", *(f"rr {target}" for target in board.targets)]
+    lines = [[*head, *(f"eff. {target}" for target in effective), ""]]
     for entry in board.entries:
         source, *targets = board.rows_of(entry)
         values = [_both(source.accuracy), *(_both(row.rr, asterisk_text(entry, row)) for row in targets)]
+        points = [board.effective_points(entry, target) for target in effective]
+        values += [f"{points_text(each)} {points_interval_text(each)}".strip() for each in points]
         size = str(entry.hidden) if entry.hidden else "-"
         parameters = "-" if entry.parameters is None else str(entry.parameters)
         flag = "" if entry.card.valid else "!"
@@ -138,15 +155,19 @@ def _both(estimate: Estimate | None, mark: str = "") -> str:
     return f"{value_text(estimate)}{mark} {interval_text(estimate)}".strip()
 
 
-def _note() -> str:
-    return (
+def _note(boards: Sequence[Board]) -> str:
+    text = (
         "V: source validation accuracy, mean over seeds. rr = target accuracy / V. Brackets: 95% intervals; of one "
         "seed they carry the variance of the clips alone. !: V is not above guessing, so rr means nothing."
     )
+    return f"{text} {EFFECTIVE_WORDS}" if any(board.has_effective for board in boards) else text
 
 
-def _record(entry: BoardEntry, row: Row) -> list[Any]:
+def _record(board: Board, entry: BoardEntry, row: Row) -> list[Any]:
     accuracy, rr = row.accuracy, row.rr
+    effective = board.effective.get((entry.name, row.domain))
+    points = effective and effective.points
+    detectable = next((each for each in board.detectable if each.domain == row.domain), None)
     of_rr = ["", "", "", ""] if rr is None else [rr.value, rr.low, rr.high, rr.variance]
     return [
         *(entry.name, entry.kind, entry.origin, entry.model, entry.hidden or "", entry.parameters),
@@ -155,7 +176,10 @@ def _record(entry: BoardEntry, row: Row) -> list[Any]:
         *(accuracy.value, accuracy.low, accuracy.high, accuracy.variance),
         *of_rr,
         *(row.rr_chance_corrected, *(row.rr_chance_corrected_interval or ("", ""))),
-        *(entry.card.chance, row.majority),
+        *(entry.card.chance, row.majority, row.prior, row.prior_top5),
+        *((points.value, points.low, points.high) if points else ("", "", "")),
+        effective.expected if effective else "",
+        *((detectable.difference, detectable.ratio) if detectable else ("", "")),
     ]
 
 

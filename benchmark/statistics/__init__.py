@@ -12,10 +12,11 @@ the robustness ratio of a group of seeds is the ratio of the mean accuracies, rr
     bootstrap  the alternative interval of a ratio
     effective  effective robustness over a set of models
     power      what difference can be seen, and how many clips that takes
+    measured   the same for two given models
     published  intervals of printed numbers
 """
 
-from benchmark.statistics.bootstrap import bootstrap_ratio
+from benchmark.statistics.bootstrap import bootstrap_difference, bootstrap_ratio, bootstrap_ratio_of_ratios
 from benchmark.statistics.effective import (
     EffectiveRobustness,
     LogitPair,
@@ -25,6 +26,7 @@ from benchmark.statistics.effective import (
     published_logit_pair,
 )
 from benchmark.statistics.estimate import CLIPS, SEEDS_AND_CLIPS, Correct, Estimate, Estimates
+from benchmark.statistics.measured import detectable_difference, detectable_ratio
 from benchmark.statistics.moments import shared_clips
 from benchmark.statistics.paired import (
     Comparison,
@@ -44,6 +46,8 @@ from benchmark.statistics.ratios import (
     chance_corrected,
     chance_corrected_ratio,
     majority_share,
+    prior_share,
+    prior_top_share,
     robustness_ratio,
     robustness_ratios,
     target_ratio,
@@ -66,13 +70,17 @@ __all__ = [
     "accuracies",
     "accuracy",
     "asterisk",
+    "bootstrap_difference",
     "bootstrap_ratio",
+    "bootstrap_ratio_of_ratios",
     "chance_corrected",
     "chance_corrected_ratio",
     "clips_needed",
     "clopper_pearson",
     "compare_accuracies",
     "compare_ratios",
+    "detectable_difference",
+    "detectable_ratio",
     "effective_robustness",
     "effective_robustness_of_all",
     "holm",
@@ -84,6 +92,8 @@ __all__ = [
     "minimum_detectable_ratio",
     "pairwise_accuracies",
     "pairwise_ratios",
+    "prior_share",
+    "prior_top_share",
     "published_accuracy",
     "published_logit_pair",
     "published_ratio",

@@ -123,6 +123,19 @@ def majority_share(labels: NDArray[np.int64]) -> float:
     return float(np.bincount(labels).max() / len(labels))
 
 
+def prior_share(labels: NDArray[np.int64], prior: NDArray[np.int64]) -> float:
+    """Expected accuracy on ``labels`` int64 (N,) of answers drawn with the class frequencies of ``prior`` (N',)."""
+    classes = int(max(labels.max(), prior.max())) + 1
+    shares = [np.bincount(each, minlength=classes) / len(each) for each in (labels, prior)]
+    return float(shares[0] @ shares[1])
+
+
+def prior_top_share(labels: NDArray[np.int64], prior: NDArray[np.int64], top: int) -> float:
+    """Share of ``labels`` among the ``top`` classes most frequent in ``prior``; of equal ones the smaller ids."""
+    frequent = np.argsort(-np.bincount(prior), kind="stable")[:top]
+    return float(np.isin(labels, frequent).mean())
+
+
 def _check_group(*blocks: Correct) -> None:
     if any(block.ndim != 2 or len(block) != len(blocks[0]) for block in blocks):
         raise ValueError(f"expected (S, N) of the same S, got {' and '.join(str(block.shape) for block in blocks)}")

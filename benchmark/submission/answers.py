@@ -1,8 +1,9 @@
 """The answers of one seed on one domain: an HDF5 file without labels, joined with the truth when it is read.
 
-Datasets: ``clip_id`` int64 (N,) in any order, and either ``logits`` float32 (N, C) or ``top5`` int (N, min(5, C)), the
-ids of the best classes, the best first. Attributes: ``format``, ``schema_version``, ``domain``, ``seed``. Attributes of
-one element and texts of fixed length are read as well, and either order of bytes, as R, MATLAB and Java write them.
+Datasets: ``clip_id`` int64 (N,) in any order, or the names of clips that have some as text of fixed length (N,); and
+either ``logits`` float32 (N, C) or ``top5`` int (N, min(5, C)), the ids of the best classes, the best first.
+Attributes: ``format``, ``schema_version``, ``domain``, ``seed``. Attributes of one element and texts of fixed length
+are read as well, and either order of bytes, as R, MATLAB and Java write them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ MAX_EXAMPLES = 3
 
 @dataclass(frozen=True, eq=False)
 class AnswerKey:
-    """The truth of one domain and split: clip_id int64 (N,) without repeats, label int64 (N,)."""
+    """The truth of one domain and split: clip_id int64 (N,) without repeats, label int64 (N,).
+
+    ``clip_name``: N different names, where clips have such; answers may name clips by them.
+    """
 
     domain: str
     split: str
@@ -39,6 +43,7 @@ class AnswerKey:
     label: NDArray[np.int64]
     digits_source: str | None = None
     digits_sha256: str | None = None
+    clip_name: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.clip_id)
@@ -130,14 +135,16 @@ def _read_datasets(
     ids = file.get(CLIP_ID)
     if not isinstance(ids, h5py.Dataset):
         problems.append(f"has no dataset {CLIP_ID}; add the id of each clip, int64 (N,).")
-    elif ids.dtype.kind not in "iu" or ids.ndim != 1:
-        problems.append(f"{CLIP_ID} is {ids.dtype} {ids.shape}; expected int64 (N,).")
+    elif ids.dtype.kind not in "iuS" or ids.ndim != 1:
+        problems.append(f"{CLIP_ID} is {ids.dtype} {ids.shape}; expected int64 (N,), or text of fixed length.")
     elif ids.dtype == np.uint64:
         problems.append(f"{CLIP_ID} is uint64; write int64.")
     elif ids.nbytes > MAX_FILE_BYTES:  # deflated, a small file may claim that
         problems.append(f"{CLIP_ID} has {ids.nbytes} bytes; allowed are {MAX_FILE_BYTES}.")
     elif key is not None and len(ids) > 2 * len(key):
         problems.append(f"has {len(ids)} clips; there are {len(key)}: answer each once.")
+    elif ids.dtype.kind == "S":
+        clip_id = _ids_of_names(ids, key, problems)
     else:
         clip_id = ids[...].astype(np.int64)
     n = None if not isinstance(ids, h5py.Dataset) or ids.ndim != 1 else len(ids)
@@ -147,6 +154,22 @@ def _read_datasets(
     elif _has_shape(file[given[0]], given[0], n, key, problems):
         answers = file[given[0]][...]
     return clip_id, answers
+
+
+def _ids_of_names(names: h5py.Dataset, key: AnswerKey | None, problems: list[str]) -> NDArray[np.int64] | None:
+    """int64 (N,): the ids of clips given by name; None where there is a name that the key has not."""
+    if key is None:
+        return None
+    if key.clip_name is None:
+        problems.append(f"{CLIP_ID} holds names, but the clips of {key.domain} have numbers; write int64 (N,).")
+        return None
+    of_name = dict(zip(key.clip_name, key.clip_id.tolist(), strict=True))
+    given = [name.decode("utf-8", "replace") for name in names[...].tolist()]
+    unknown = [shown(name) for name in given if name not in of_name]
+    if unknown:
+        problems.append(f"answers {_some(unknown, CLIP_ID)} unknown to {key.domain} {key.split}; remove them.")
+        return None
+    return np.array([of_name[name] for name in given], dtype=np.int64)
 
 
 def _has_shape(dataset: h5py.Dataset, name: str, n: int | None, key: AnswerKey | None, problems: list[str]) -> bool:
@@ -206,7 +229,7 @@ def _rows(values: NDArray[np.int64]) -> str:
     return _some(values.tolist(), "row")
 
 
-def _some(values: Sequence[int], what: str) -> str:
+def _some(values: Sequence[object], what: str) -> str:
     few = ", ".join(map(str, values[:MAX_EXAMPLES]))
     rest = len(values) - MAX_EXAMPLES
     return f"{what}{'s' * (len(values) > 1)} {few}{f' and {rest} more' if rest > 0 else ''}"

@@ -22,6 +22,9 @@ from typing import IO
 from benchmark.submission.layout import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, RECORD_NAME, shown
 from tsgen.common.errors import DataError
 
+ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
+"""By which archives are found in a folder; one that is named itself may have any name."""
+
 MAX_ARCHIVE_BYTES = 256 << 20
 MAX_RATIO = 100
 RATIO_MATTERS_FROM = 16 << 20  # small archives of equal numbers may well shrink by more

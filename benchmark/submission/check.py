@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.predictions import Predictions
 from benchmark.scoring import Entry, Scorecard, score
@@ -101,26 +102,35 @@ def _check_seeds_differ(
     outline: Outline, predictions: dict[tuple[int, str], Predictions], problems: list[Problem]
 ) -> None:
     """One training under two seeds would shrink the intervals."""
-    if not outline.is_whole:
+    if not outline.is_whole or len(outline.seeds) < 2:
         return
     domains = [outline.source or "", *outline.targets]
-    first: dict[tuple[bytes, ...], int] = {}
+    alike: dict[tuple[bytes, ...], list[tuple[int, list[Predictions]]]] = {}
     for seed in outline.seeds:
-        group = [predictions.get((seed, domain)) for domain in domains]
-        answers = tuple(_digest(each) for each in group if each is not None)
-        if len(answers) < len(domains):
+        group = [each for domain in domains if (each := predictions.get((seed, domain))) is not None]
+        if len(group) < len(domains):
             continue
-        other = first.setdefault(answers, seed)
-        if other != seed:
+        before = alike.setdefault(tuple(_digest(each.ranked) for each in group), [])
+        other = next((one for one, its in before if all(map(_are_the_same, its, group))), None)
+        if other is not None:
             text = f"seeds {other} and {seed} have the same answers on every domain: one training counts once."
             problems.append(Problem(RECORD_NAME, text))
+        before.append((seed, group))
 
 
-def _digest(predictions: Predictions) -> bytes:
-    """Of the answers, clips in the order of the truth."""
-    answers = predictions.logits if predictions.logits is not None else predictions.top5
-    assert answers is not None
-    return hashlib.sha256(np.ascontiguousarray(answers).tobytes()).digest()
+def _are_the_same(one: Predictions, other: Predictions) -> bool:
+    """Of two with the same best classes everywhere. Where both gave logits these decide.
+
+    Two trainings that learned nothing may well rank all classes alike on every clip, but by other numbers.
+    """
+    if one.logits is None or other.logits is None:
+        return True
+    return np.array_equal(one.logits, other.logits)
+
+
+def _digest(ranked: NDArray[np.int64]) -> bytes:
+    """Of the best classes, clips in the order of the truth."""
+    return hashlib.sha256(np.ascontiguousarray(ranked).tobytes()).digest()
 
 
 def _check_answers(

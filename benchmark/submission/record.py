@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.config import MAX_SEED, TARGETS
+from benchmark.submission.fields import Fields, Kind, are_different, is_list, is_text, is_whole
 from benchmark.submission.layout import FORMAT, RECORD_NAME, SCHEMA_VERSION, Problem, shown
 
 MAX_CLIPS = 10**6
@@ -115,7 +115,7 @@ def read_record(value: Any) -> Outline:
         outline.problems.append(Problem(RECORD_NAME, text))
         return outline
 
-    top = _Object({k: v for k, v in value.items() if k not in ("format", "schema_version")}, "", outline.problems)
+    top = Fields({k: v for k, v in value.items() if k not in ("format", "schema_version")}, "", outline.problems)
     title, authors = top.take("title", NAME), top.take("authors", AUTHORS, default=[])
     protocol, selection = top.take("protocol", TEXT), top.take("selection", TEXT)
     outline.source = top.take("source", DOMAIN)
@@ -136,7 +136,7 @@ def read_record(value: Any) -> Outline:
 def _read_model(value: Any, problems: list[Problem]) -> Model | None:
     if value is None:
         return None
-    fields = _Object(value, "model.", problems)
+    fields = Fields(value, "model.", problems)
     taken = [fields.take(name, kind) for name, kind in MODEL_FIELDS.items()]
     fields.finish()
     return None if None in taken else Model(*taken)
@@ -159,7 +159,7 @@ def _read_domains(value: Any, outline: Outline) -> dict[str, EvaluatedOn]:
             text = f"domains.{shown(name)} is {shown(entry)}; it must be {OBJECT.allowed}."
             outline.problems.append(Problem(RECORD_NAME, text))
         else:
-            fields = _Object(entry, f"domains.{shown(name)}.", outline.problems)
+            fields = Fields(entry, f"domains.{shown(name)}.", outline.problems)
             split, n, content_hash = (fields.take(key, kind) for key, kind in DOMAIN_FIELDS.items())
             recipe = fields.take("recipe", RECIPE, default=None)
             fields.finish()
@@ -172,90 +172,38 @@ def _read_domains(value: Any, outline: Outline) -> dict[str, EvaluatedOn]:
     return understood
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """What a value may be, in words and as a test."""
-
-    allowed: str
-    holds: Callable[[Any], bool]
-
-
-def _is_text(value: Any, most: int) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= most and value.isprintable() and bool(value.strip())
-
-
-def _is_whole(value: Any, low: int, high: int) -> bool:
-    return type(value) is int and low <= value <= high
-
-
-def _is_list(value: Any, least: int, most: int, holds: Callable[[Any], bool]) -> bool:
-    return isinstance(value, list) and least <= len(value) <= most and all(map(holds, value))
-
-
-def _are_different(values: list[Any]) -> bool:
-    return len(set(values)) == len(values)
-
-
 def _is_domain(value: Any) -> bool:
     return isinstance(value, str) and DOMAIN_NAME.fullmatch(value) is not None
 
 
-NAME = _Kind(f"one line of 1..{MAX_NAME_CHARS} printable characters", lambda v: _is_text(v, MAX_NAME_CHARS))
-TEXT = _Kind(f"one line of 1..{MAX_TEXT_CHARS} printable characters", lambda v: _is_text(v, MAX_TEXT_CHARS))
-AUTHORS = _Kind(f"a list of at most {MAX_AUTHORS} names", lambda v: _is_list(v, 0, MAX_AUTHORS, NAME.holds))
-DOMAIN = _Kind("a name of 1..64 letters, digits, '.', '_' or '-', like 2dot", _is_domain)
-DOMAINS = _Kind(
+NAME = Kind(f"one line of 1..{MAX_NAME_CHARS} printable characters", lambda v: is_text(v, MAX_NAME_CHARS))
+TEXT = Kind(f"one line of 1..{MAX_TEXT_CHARS} printable characters", lambda v: is_text(v, MAX_TEXT_CHARS))
+AUTHORS = Kind(f"a list of at most {MAX_AUTHORS} names", lambda v: is_list(v, 0, MAX_AUTHORS, NAME.holds))
+DOMAIN = Kind("a name of 1..64 letters, digits, '.', '_' or '-', like 2dot", _is_domain)
+DOMAINS = Kind(
     f"a list of 1..{MAX_TARGETS} different names of domains",
-    lambda v: _is_list(v, 1, MAX_TARGETS, _is_domain) and _are_different(v),
+    lambda v: is_list(v, 1, MAX_TARGETS, _is_domain) and are_different(v),
 )
-SEEDS = _Kind(
+SEEDS = Kind(
     f"a list of 1..{MAX_SEEDS} different whole numbers from 0 to 2**63-1",
-    lambda v: _is_list(v, 1, MAX_SEEDS, lambda seed: _is_whole(seed, 0, MAX_SEED)) and _are_different(v),
+    lambda v: is_list(v, 1, MAX_SEEDS, lambda seed: is_whole(seed, 0, MAX_SEED)) and are_different(v),
 )
-OBJECT = _Kind("an object, {...}", lambda v: isinstance(v, dict))
-RECIPE = _Kind("the recipe of the clip file, an object, or null", lambda v: v is None or isinstance(v, dict))
-YES_NO = _Kind("true or false", lambda v: isinstance(v, bool))
+OBJECT = Kind("an object, {...}", lambda v: isinstance(v, dict))
+RECIPE = Kind("the recipe of the clip file, an object, or null", lambda v: v is None or isinstance(v, dict))
+YES_NO = Kind("true or false", lambda v: isinstance(v, bool))
 MODEL_FIELDS = {
     "name": NAME,
-    "family": _Kind(f"one of {', '.join(FAMILIES)}", lambda v: v in FAMILIES if isinstance(v, str) else False),
-    "parameters": _Kind("a whole number from 0 to 10**15", lambda v: _is_whole(v, 0, 10**15)),
+    "family": Kind(f"one of {', '.join(FAMILIES)}", lambda v: v in FAMILIES if isinstance(v, str) else False),
+    "parameters": Kind("a whole number from 0 to 10**15", lambda v: is_whole(v, 0, 10**15)),
     "pretraining": YES_NO,
 }
+SPLIT = Kind(" or ".join(SPLITS), lambda v: isinstance(v, str) and v in SPLITS)
+CONTENT_HASH = Kind(
+    "the 64 hexadecimal digits of the clip file's content hash",
+    lambda v: isinstance(v, str) and re.fullmatch(r"[0-9a-f]{64}", v) is not None,
+)
 DOMAIN_FIELDS = {
-    "split": _Kind(" or ".join(SPLITS), lambda v: isinstance(v, str) and v in SPLITS),
-    "n": _Kind(f"a whole number from 1 to {MAX_CLIPS}", lambda v: _is_whole(v, 1, MAX_CLIPS)),
-    "content_hash": _Kind(
-        "the 64 hexadecimal digits of the clip file's content hash",
-        lambda v: isinstance(v, str) and re.fullmatch(r"[0-9a-f]{64}", v) is not None,
-    ),
+    "split": SPLIT,
+    "n": Kind(f"a whole number from 1 to {MAX_CLIPS}", lambda v: is_whole(v, 1, MAX_CLIPS)),
+    "content_hash": CONTENT_HASH,
 }
-_REQUIRED = object()
-
-
-class _Object:
-    """The members of a JSON object, taken one by one; what is wrong is noted."""
-
-    def __init__(self, value: dict[str, Any], where: str, problems: list[Problem]) -> None:
-        self._left = dict(value)
-        self._where = where
-        self._problems = problems
-
-    def take(self, name: str, kind: _Kind, default: Any = _REQUIRED) -> Any:
-        """The value, or None when it is missing or not of ``kind``."""
-        if name not in self._left:
-            if default is _REQUIRED:
-                self._note(f"{self._where}{name} is missing; it must be {kind.allowed}.")
-                return None
-            return default
-        value = self._left.pop(name)
-        if not kind.holds(value):
-            self._note(f"{self._where}{name} is {shown(value)}; it must be {kind.allowed}.")
-            return None
-        return value
-
-    def finish(self) -> None:
-        for name in self._left:
-            self._note(f"{self._where}{shown(name)} is no field of schema version {SCHEMA_VERSION}; remove it.")
-
-    def _note(self, text: str) -> None:
-        self._problems.append(Problem(RECORD_NAME, text))

@@ -1,4 +1,4 @@
-"""Where the truth comes from: clip files the scorer has, or clips made again from a recipe of the benchmark's own.
+"""Where the truth comes from: clip files or answer keys the scorer has, or clips made again from the recipe.
 
 What a submission says about its data only serves to find the truth; labels and classes are never taken from it.
 """
@@ -21,7 +21,8 @@ from tsgen.common.errors import DataError, RacError, UsageError
 if TYPE_CHECKING:
     from tsgen.recipe import Recipe
 
-CLIP_FILE_ENDINGS = (".h5", ".hdf5")
+KEY_FILE_ENDING = ".json"
+FILE_ENDINGS = (".h5", ".hdf5", KEY_FILE_ENDING)
 MAX_MADE_PIXELS = 1 << 30
 """Of clips made again for a submission: so many are drawn in seconds."""
 
@@ -32,9 +33,10 @@ AUTO = "auto"
 class AnswerKeys:
     """Finds the key of a domain; every key is made once and kept, so that many submissions score quickly.
 
-    ``data``: clip files, or folders in which all clip files are taken. ``digits`` as in ``rac-bench run``; with "auto"
-    the embedded ones where the recipe says so, else MNIST from ``$TSGEN_MNIST_DIR`` or tsgen's cache: a submission must
-    not start a download. ``allow_custom``: make clips of any recipe again.
+    ``data``: clip files and answer keys (:mod:`benchmark.submission.key_file`), or folders in which all are taken.
+    ``digits`` as in ``rac-bench run``; with "auto" the embedded ones where the recipe says so, else MNIST from
+    ``$TSGEN_MNIST_DIR`` or tsgen's cache: a submission must not start a download. ``allow_custom``: make clips of any
+    recipe again.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class AnswerKeys:
     def find(self, domain: str, facts: EvaluatedOn) -> AnswerKey:
         """DataError, one line, when there is no key or the submission was evaluated on other clips."""
         if facts.content_hash in self._files:
-            self._keys[facts.content_hash] = _read_key(self._files[facts.content_hash])
+            self._keys[facts.content_hash] = key_of_clips(self._files[facts.content_hash])
             del self._files[facts.content_hash]
         key = self._keys.get(facts.content_hash)
         if key is None and facts.recipe is not None:
@@ -77,10 +79,18 @@ class AnswerKeys:
 
     def _register(self, path: Path) -> None:
         import tsgen
+        from benchmark.submission.key_file import is_key_file
 
-        named = [path] if not path.is_dir() else [each for each in _walk(path) if each.suffix in CLIP_FILE_ENDINGS]
+        named = [path] if not path.is_dir() else [each for each in _walk(path) if each.suffix in FILE_ENDINGS]
         found = False
         for each in named:
+            is_json = each.suffix == KEY_FILE_ENDING
+            if is_key_file(each) or (is_json and each == path):
+                self._register_key(each)
+                found = True
+                continue
+            if is_json:  # some other JSON of the folder
+                continue
             try:
                 with tsgen.open_clips(each) as file:
                     self._files.setdefault(file.content_hash, each)
@@ -90,7 +100,21 @@ class AnswerKeys:
                 if each == path:
                     raise
         if not found:
-            raise UsageError(f"--data {path}: no clip file is in it; give clip files, or folders that hold some.")
+            raise UsageError(
+                f"--data {path}: no clip file or answer key is in it; give such files, or folders that hold some."
+            )
+
+    def _register_key(self, path: Path) -> None:
+        from benchmark.submission.key_file import read_key
+
+        key = read_key(path)
+        known = self._keys.setdefault(key.content_hash, key)
+        if known is not key and not _are_equal(known, key):
+            raise DataError(
+                f"--data {path}: another answer key has the same content hash {key.content_hash[:HASH_CHARS]}... and "
+                "says otherwise; leave one of them out."
+            )
+        self._versions.setdefault((key.domain, key.split), []).append((key.content_hash, str(path)))
 
     def _make(self, domain: str, facts: EvaluatedOn, recipe_json: dict[str, Any]) -> AnswerKey:
         from tsgen.recipe import Recipe
@@ -139,7 +163,7 @@ class AnswerKeys:
             return _other_version(domain, facts, versions)
         return (
             f"{domain}: no answer key for its {facts.split} clips: they are not in --data, and the record has no "
-            "recipe to make them from. Give the clip file with --data."
+            "recipe to make them from. Give the clip file, or an answer key (rac-bench key), with --data."
         )
 
 
@@ -172,10 +196,12 @@ def _own_differences(domain: str, split: str, recipe: Recipe) -> list[str]:
 
 
 def departures(domain: str, facts: EvaluatedOn) -> list[str]:
-    """How clips with a recipe depart from the benchmark's own; empty when they are those."""
+    """How clips with a recipe depart from the benchmark's own; empty when they are those, or have no recipe."""
     from tsgen.recipe import Recipe
 
-    return _own_differences(domain, facts.split, Recipe.from_json(facts.recipe or {}))
+    if facts.recipe is None:
+        return []
+    return _own_differences(domain, facts.split, Recipe.from_json(facts.recipe))
 
 
 def _mnist_at_hand(recipe: Recipe) -> str | None:
@@ -206,10 +232,18 @@ def _make_key(recipe: Recipe, digits: str | None) -> AnswerKey:
                 f"{shown(one.digits_source)} ({shown(one.digits_sha256)[:12]}...)" for one in (recipe, made)
             )
             raise DataError(f"the clips show the digits {theirs}, here are {ours}; name the right ones with --digits.")
-        return _read_key(path, check=False)
+        return key_of_clips(path, check=False)
 
 
-def _read_key(path: Path, *, check: bool = True) -> AnswerKey:
+def _are_equal(one: AnswerKey, other: AnswerKey) -> bool:
+    def plain(key: AnswerKey) -> tuple[object, ...]:
+        return key.domain, key.split, key.class_names, key.clip_id.tolist(), key.label.tolist(), key.clip_name
+
+    return plain(one) == plain(other)
+
+
+def key_of_clips(path: Path, *, check: bool = True) -> AnswerKey:
+    """The labels of a clip file of tsgen. DataError when it is none, or was changed after it was made."""
     import tsgen
 
     with tsgen.open_clips(path) as file:

@@ -124,7 +124,12 @@ def describe(config: RunConfig, parameters: int, domains: dict[str, EvaluatedOn]
 
 
 def evaluated_on(facts: Mapping[str, Any]) -> EvaluatedOn:
-    """From the JSON form of :class:`benchmark.data.DataFacts`; DataError when another tsgen made the clips."""
+    """From the JSON form of :class:`benchmark.data.DataFacts`; DataError when another tsgen made the clips.
+
+    Videos have no profile, and no recipe to make them from: their truth is an answer key.
+    """
+    if not facts["profile"]:
+        return EvaluatedOn(facts["split"], facts["n"], facts["content_hash"])
     from tsgen.domains import get_domain
     from tsgen.recipe import Recipe
 

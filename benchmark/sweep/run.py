@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from benchmark.data import plan_data
+from benchmark.engine.levels import check_levels, check_same_levels
 from benchmark.models import require_torch
 from benchmark.sweep.grid import Job
 from benchmark.sweep.plan import Estimator, makespan, plan_json, time_left
@@ -79,9 +80,17 @@ def run_sweep(
     data_dir: Path,
     retry_failed: bool,
     say: Say,
+    levels: Sequence[float] = (),
 ) -> None:
-    """Do every job that is not done, as far as the means go. What became of them is in their directories."""
+    """Do every job that is not done, as far as the means go. What became of them is in their directories.
+
+    ``levels``: source validation accuracies at which every job keeps a checkpoint as well. UsageError, before anything
+    is written, when one of the jobs was begun with others.
+    """
     directory.check_free(protocol)
+    check_levels(levels)
+    for job in jobs:
+        check_same_levels(directory.run_directory(job), (job.seed,), levels)
     settled = ("done",) if retry_failed else ("done", "failed")
     todo = [job for job in jobs if directory.state(job) not in settled]
     failed = sum(directory.state(job) == "failed" for job in jobs)
@@ -94,7 +103,7 @@ def run_sweep(
         resolved = _prepare_clips(directory, todo, digits, data_dir, say)
     try:
         if todo:
-            _work_off(directory, todo, len(jobs), means, resolved, data_dir, say)
+            _work_off(directory, todo, len(jobs), means, resolved, data_dir, say, tuple(levels))
     finally:
         _refresh_records(directory, say)
     _say_what_is_left(directory, jobs, means, say)
@@ -124,6 +133,7 @@ def _work_off(
     digits: str | None,
     data_dir: Path,
     say: Say,
+    levels: tuple[float, ...],
 ) -> None:
     estimator, device = _estimator(directory, means)
     pack = _pack(device.type)
@@ -161,7 +171,7 @@ def _work_off(
         def fits(together: Sequence[Job]) -> bool:
             return means.budget_s is None or means.allows(sum(estimator.remaining_s(job) or 0.0 for job in together))
 
-        settings = Settings(directory, digits, data_dir, device.type, means.threads)
+        settings = Settings(directory, digits, data_dir, device.type, means.threads, levels)
         Pool(settings, num_workers, pack, Hooks(fits, lambda: means.over, tell, tick)).run(jobs)
 
 

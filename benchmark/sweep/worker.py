@@ -30,13 +30,17 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True)
 class Settings:
-    """What all jobs of a sweep have in common beyond their protocol; ``digits`` is resolved, never "auto"."""
+    """What all jobs of a sweep have in common beyond their protocol; ``digits`` is resolved, never "auto".
+
+    ``levels``: source validation accuracies at which checkpoints are kept (:mod:`benchmark.engine.levels`).
+    """
 
     directory: SweepDirectory
     digits: str | None
     data_dir: Path
     device: str
     threads: int
+    levels: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,7 @@ def train_pack(jobs: Sequence[Job], settings: Settings, stop: threading.Event) -
         device=settings.device,
         threads=settings.threads,
         pack=PACK,
+        levels=settings.levels,
         resume=True,
         quiet=True,
         stop=stop.is_set,

@@ -299,11 +299,11 @@ def _decide(hits, points, masks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def render_frames(
+def render_frames(  # type: ignore[no-untyped-def]
     substeps, view, axes, centres, times, jitters, wall, origin, ground, slopes, entries,
     shapes, num_behind, quads, quad_colours, sun, contrast, water, gain, vignette, noise, seed,
     frames, masks,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """All frames of a clip, uint8 (T, H, W, 3), and each diver's masks, bool (D, T, H, W).
 
     ``shapes`` float32 (S, n, COLUMNS) in painter's order; the first ``num_behind`` come before the quadrilaterals

@@ -77,6 +77,7 @@ def flight_script(dive: DiveClass, shift: float = 0.0) -> Script:
     # A half count of somersaults ends head first, hands leading; a whole count feet first, arms at the sides.
     entry = "UP" if SOMERSAULTS[dive.somersault] % 1 else "FEET"
     twisting = TWISTS[dive.twist] > 0
+    middle: tuple[Frame, ...]
     if dive.somersault == "Dive":
         middle = (Frame(0.06, leap), Frame(0.28, dive.position), Frame(0.46, dive.position), Frame(0.76, entry))
     elif not twisting:

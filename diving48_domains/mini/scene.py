@@ -21,7 +21,7 @@ FloatArray = NDArray[np.float64]
 Pose = dict[str, tuple[float, float, float]]
 
 
-def _pose(hips: tuple[float, float], chest: tuple[float, float], **sides: tuple[float, float, float]) -> Pose:
+def _pose(hips: tuple[float, float], chest: tuple[float, float], /, **sides: tuple[float, float, float]) -> Pose:
     """A pose from the (up, forward) of hips and chest and, for each other joint, its right-hand place; ``x_l`` sets a
     left-hand one apart, otherwise the left side is the right one's mirror image."""
     pose: Pose = {"pelvis": (0.0, *hips), "chest": (0.0, *chest), "head": (0.0, chest[0] + 0.33, chest[1] + 0.03)}
@@ -105,7 +105,8 @@ class Person:
         sin, cos = np.sin(self.heading), np.cos(self.heading)
         x = local[:, 0] * cos + local[:, 2] * sin
         z = -local[:, 0] * sin + local[:, 2] * cos
-        return np.stack([x, local[:, 1], z], axis=1) + np.array(self.place)
+        places: FloatArray = np.stack([x, local[:, 1], z], axis=1) + np.array(self.place)
+        return places
 
 
 @dataclass(frozen=True, slots=True)

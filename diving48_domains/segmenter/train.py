@@ -91,14 +91,23 @@ TINY_RECIPE = TrainOptions(
     augment=Augment(flip=0.5, scale=0.3, rotate_degrees=20, shift=0.1, colour=0.2, noise=0.02),
 )
 
+RANDOM_START_CLIP_NORM = TINY_RECIPE.clip_norm
+
 RECIPES: dict[str, TrainOptions] = {"resnet50": TrainOptions(), "tiny": TINY_RECIPE}
 
 
 def make_options(arch: str, **changes: Any) -> TrainOptions:
-    """The recipe of an architecture with some fields changed; None leaves a field as it is."""
+    """The recipe of an architecture with some fields changed; None leaves a field as it is.
+
+    From random weights the published rate makes resnet50 diverge, so its gradient is then bounded, unless ``clip_norm``
+    says otherwise.
+    """
     if arch not in RECIPES:
         raise unknown_name("architecture", arch, RECIPES)
-    return replace(RECIPES[arch], **{name: value for name, value in changes.items() if value is not None})
+    given = {name: value for name, value in changes.items() if value is not None}
+    if given.get("weights") == "none":
+        given.setdefault("clip_norm", RANDOM_START_CLIP_NORM)
+    return replace(RECIPES[arch], **given)
 
 
 @dataclass(frozen=True)

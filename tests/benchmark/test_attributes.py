@@ -1,20 +1,25 @@
 from __future__ import annotations
 
 import json
+import runpy
+import shutil
 from collections import Counter
 from itertools import combinations, permutations
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmark import attributes
+from benchmark import attributes, exchange
 from benchmark.attributes import MATCHES, POPULATED, analyse, bag_count, chance_shares, dive_ids, random_sets, set_count
+from benchmark.attributes_commands import attributes as command
 from benchmark.predictions import Predictions, write_predictions
-from benchmark.reproduce_commands import attributes as command
 from diving48_domains.vocabulary import DIVE_CLASSES
 from tsgen.common.errors import DataError, UsageError
 
+samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("diving_samples.py"))))
 NAMES = tuple("_".join(dive) for dive in DIVE_CLASSES)
 
 
@@ -87,7 +92,7 @@ def test_random_sets_of_several_classes():
 def test_exchanged_errors_are_uniform_over_what_is_allowed():
     true, wrong = of(0, 0, 1, 2, 2, 3), of(1, 2, 0, 3, 0, 2)
     allowed = {each for each in permutations(wrong.tolist()) if all(a != t for a, t in zip(each, true, strict=True))}
-    samples = attributes.exchanged_errors(true, wrong, 20_000, np.random.default_rng(1))
+    samples = exchange.exchanged_errors(true, wrong, 20_000, np.random.default_rng(1))
     seen = Counter(map(tuple, samples.T.tolist()))
     assert set(seen) == allowed
     assert np.abs(np.array(list(seen.values())) / 20_000 * len(allowed) - 1).max() < 0.25
@@ -95,7 +100,7 @@ def test_exchanged_errors_are_uniform_over_what_is_allowed():
 
 def test_exchanged_errors_keep_every_answer_and_hit_nothing():
     true, wrong = answers_of(np.random.default_rng(2), 301, accuracy=0)
-    samples = attributes.exchanged_errors(true, wrong, 50, np.random.default_rng(3))
+    samples = exchange.exchanged_errors(true, wrong, 50, np.random.default_rng(3))
     assert (np.sort(samples, axis=0) == np.sort(wrong)[:, None]).all()
     assert (samples != true[:, None]).all()
     assert (samples == wrong[:, None]).mean() < 0.25
@@ -106,11 +111,11 @@ def test_the_null_forgets_where_it_began():
     true, wrong = answers_of(np.random.default_rng(4), 1500, skill=1.0, accuracy=0)
 
     def mean_right(sweeps):
-        samples = attributes.exchanged_errors(true, wrong, 300, np.random.default_rng(5), sweeps)
+        samples = exchange.exchanged_errors(true, wrong, 300, np.random.default_rng(5), sweeps)
         return MATCHES[true[:, None], samples].sum(axis=-1).mean()
 
-    standard = mean_right(attributes.SWEEPS)
-    assert mean_right(2 * attributes.SWEEPS) == pytest.approx(standard, abs=0.01)
+    standard = mean_right(exchange.SWEEPS)
+    assert mean_right(2 * exchange.SWEEPS) == pytest.approx(standard, abs=0.01)
     assert mean_right(1) > standard + 0.1
 
 
@@ -199,7 +204,7 @@ def test_command(tmp_path):
         for name, part in (("S1", ANSWERS[:5]), ("S2", ANSWERS[5:]))
     )
     done = CliRunner().invoke(command, [s1, s2, "--permutations", "50"], catch_exceptions=False)
-    assert "set count of all 2 files together: 10/16 = 0.625" in done.output
+    assert "set count of all 2 together: 10/16 = 0.625" in done.output
     assert "S2, seed 42; 5 clips, 3 errors" in done.output
     record = json.loads(CliRunner().invoke(command, [s1, "--json"], catch_exceptions=False).output)
     assert record["files"][0]["set"]["correct"] == 7 and record["together"] is None
@@ -219,3 +224,84 @@ def test_files_of_different_classes_are_not_put_together(tmp_path):
     files = [write(tmp_path / "48.h5", TRUE, ANSWERS), write(tmp_path / "5.h5", TRUE, ANSWERS, (34, 35, 8, 20, 44))]
     with pytest.raises(UsageError, match="has other classes than"):
         CliRunner().invoke(command, files, catch_exceptions=False)
+
+
+def lists_of(rng, n, skill=0.0):
+    """Labels and their best five classes; with ``skill`` the wrong ones share attributes."""
+    true = rng.choice(of(*POPULATED), n)
+    score = skill * MATCHES[true].sum(axis=-1) + rng.gumbel(size=(n, 48))
+    score[:, 30] = -np.inf
+    return true, np.argsort(-score, axis=1)[:, :5]
+
+
+def test_lists_of_one_are_answers():
+    true, predicted = answers_of(np.random.default_rng(11), 300)
+    assert analyse(true, predicted) == analyse(true, predicted[:, None])
+
+
+def test_top_five_by_hand():
+    true = of(34, 34, 12)
+    lists = np.array([[34, 0, 1, 2, 3], [35, 8, 20, 0, 1], [8, 35, 12, 4, 7]])
+    report = analyse(true, lists)
+    assert (report.top, report.errors) == (5, 1)
+    right = MATCHES[34, lists[1]]
+    assert [row.of_errors.correct for row in report.attributes] == right.sum(axis=0).tolist()
+    assert (report.bag.correct, report.bag.total) == (int(right.sum()), 20)
+    any_of = [MATCHES[t, row].any(axis=0) for t, row in zip(true, lists, strict=True)]
+    assert [row.correct for row in report.attributes] == np.sum(any_of, axis=0).tolist()
+    assert {row.errors_interval for row in report.attributes} == {None}
+
+
+def test_exchanged_lists_are_uniform_over_what_is_allowed():
+    true, lists = of(0, 0, 1, 2, 3), np.array([[1, 2], [3, 4], [0, 2], [5, 0], [6, 7]])
+    contains = np.zeros((5, 48), bool)
+    np.put_along_axis(contains, lists, True, axis=1)
+    allowed = {
+        p for p in permutations(range(5)) if not any(contains[place, t] for place, t in zip(p, true, strict=True))
+    }
+    samples = exchange.exchanged_lists(true, contains, 20_000, np.random.default_rng(1))
+    seen = Counter(map(tuple, samples.T.tolist()))
+    assert set(seen) == allowed and len(allowed) > 3
+    assert np.abs(np.array(list(seen.values())) / 20_000 * len(allowed) - 1).max() < 0.25
+
+
+def test_p_of_lists_is_uniform_when_errors_are_at_random():
+    """Lists whose classes go together: exchanging single classes would find more than there is."""
+    rng = np.random.default_rng(12)
+    found = []
+    for trial in range(200):
+        true, _ = lists_of(rng, 60)
+        centre = rng.choice(of(*POPULATED), 60)
+        score = 3 * MATCHES[centre].sum(axis=-1) + rng.gumbel(size=(60, 48))
+        found.append(analyse(true, np.argsort(-score, axis=1)[:, :5], permutations=99, seed=trial).bag_null.p)
+    for level in (0.05, 0.2, 0.5):
+        share = np.mean(np.array(found) <= level)
+        assert level / 2.5 < share < level + 3 * np.sqrt(level * (1 - level) / 200)
+    assert analyse(*lists_of(rng, 300, skill=0.5), permutations=199).bag_null.p == 1 / 200
+
+
+def test_command_on_a_submission(tmp_path):
+    keys = samples.write_keys(tmp_path / "keys", 40, 60)
+    sent = samples.write(tmp_path / "mine", keys, seeds=(1,))
+    options = ["--data", str(tmp_path / "keys"), "--permutations", "20"]
+    done = CliRunner().invoke(command, [str(sent), *options, "--json"], catch_exceptions=False)
+    found = json.loads(done.stdout)["files"]
+    assert [each["domain"] for each in found] == ["V", "S1", "S2", "T"]
+    drawn = samples.answers(keys["S2"], samples.SKILL["S2"], 1)
+    assert found[2]["errors"] == (~drawn.correct).sum() and found[2]["top"] == 1
+    chosen = ["--domain", "S1", "--domain", "S2", "--top", "5"]
+    done = CliRunner().invoke(command, [str(sent), *options, *chosen], catch_exceptions=False)
+    assert "S1, seed 1; 60 clips" in done.stdout and "set count of all 2 together" in done.stdout
+    assert "class not among the best 5" in done.stdout and " V, seed" not in done.stdout
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", sent)
+    done = CliRunner().invoke(command, [archive, *options, *chosen, "--json"], catch_exceptions=False)
+    best = samples.answers(keys["S1"], samples.SKILL["S1"], 1).correct_in_top5
+    assert json.loads(done.stdout)["files"][0]["errors"] == (~best).sum()
+    for arguments, message in (
+        (["--domain", "S3"], "unknown domain"),
+        (["--top", "3"], "allowed: 1 or 5"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            CliRunner().invoke(command, [str(sent), *options, *arguments], catch_exceptions=False)
+    with pytest.raises(DataError, match="no answer key"):
+        CliRunner().invoke(command, [str(sent)], catch_exceptions=False)

@@ -156,8 +156,8 @@ def test_interrupted_run_resumes_to_the_same_bytes(finished, rac_bench, tmp_path
 @pytest.mark.parametrize(
     "options, message",
     [
-        ("--model 3dcn", "unknown model '3dcn'. Did you mean '3dcnn'? Allowed: 3dcnn, convlstm, timesf-8, timesf-1."),
-        ("--source 2dots", "unknown source '2dots'. Did you mean '2dot'? Allowed: 2dot, mnist-bg."),
+        ("--model 3dcn", "unknown model '3dcn'. Did you mean '3dcnn'? Allowed: 3dcnn, convlstm"),
+        ("--source 2dots", "unknown source '2dots'. Did you mean '2dot'? Allowed: 2dot, mnist-bg, V."),
         ("--source 5dot", "unknown source '5dot'."),
         ("--preset quik", "unknown preset 'quik'. Did you mean 'quick'?"),
         ("--hidden 0", "hidden 0 is not possible; allowed: 1..4096"),

@@ -207,11 +207,14 @@ def test_the_numbers_of_the_page_are_those_of_the_scorecards(page, boards):
     rows = re.findall(r"<tr><th scope=\"row\".*?</tr>", page, re.DOTALL)
     assert len(rows) == len(entries)
     for row, entry in zip(rows, entries, strict=True):
-        shown = re.findall(r"<td[^>]*>(?:<span[^>]*>)?(-|\d\.\d{3})", row)
-        expected = [entry.source.accuracy.value]
+        shown = re.findall(r"<td[^>]*>(?:<span[^>]*>)?(-(?!\d)|[+-]?\d\.\d{3})", row)
+        (board,) = (board for board in boards if any(entry is each for each in board.entries))
+        texts = [f"{entry.source.accuracy.value:.3f}"]
         for each in entry.targets:
-            expected += [each.accuracy.value, each.rr.value, each.rr_chance_corrected]
-        texts = ["-" if value is None else f"{value:.3f}" for value in expected]
+            numbers = [each.accuracy.value, each.rr.value, each.rr_chance_corrected]
+            texts += ["-" if value is None else f"{value:.3f}" for value in numbers]
+            points = board.effective_points(entry, each.domain)
+            texts += ["-" if points is None else f"{points.value:+.3f}"] if board.has_effective else []
         assert shown[-len(texts) :] == texts
         assert f"[{entry.source.accuracy.low:.3f}, {entry.source.accuracy.high:.3f}]" in row
         assert ("not valid" in row) == (not entry.card.valid)
@@ -251,7 +254,7 @@ def test_markdown_and_latex(report, place, boards):
     markdown = report(*paths)
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len(lines) == 17 + 2 * 2
-    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {13}
     assert sum(line.endswith("| ! |") for line in lines) == 2
     entry = boards[0].entries[1]
     rr = entry.targets[0].rr
@@ -260,7 +263,7 @@ def test_markdown_and_latex(report, place, boards):
     assert f"{rr.value:.3f} [{rr.low:.3f}, {rr.high:.3f}]" in latex
     body = [line for line in latex.splitlines() if line.endswith(r"\\")]
     assert len(body) == 17 + 2
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {8}
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {11}
     assert latex.count("{") - latex.count(r"\{") == latex.count("}") - latex.count(r"\}")
 
 
@@ -340,7 +343,7 @@ def test_png_has_three_pixels_a_unit(report, place, tmp_path):
     "arguments, code, words",
     [
         (["outside", "outside"], 2, "more than once"),
-        (["nothing"], 2, "is not a directory"),
+        (["nothing"], 2, "does not exist"),
         (["."], 3, "is not the directory of a submission or a sweep or a run"),
         (["outside", "--format", "docx"], 2, "Allowed: html, md, csv, tex, json"),
         (["outside", "--json", "--format", "csv"], 2, "give one"),

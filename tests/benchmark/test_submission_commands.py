@@ -260,7 +260,7 @@ def test_clip_files_of_the_scorer_are_the_truth(submitted, data_dir, tmp_path):
     assert check(copy, AnswerKeys([data_dir])).is_admissible
     assert lines(copy, AnswerKeys(allow_custom=True)) == [
         "5dot: no answer key for its test clips: they are not in --data, and the record has no recipe to make them "
-        "from. Give the clip file with --data."
+        "from. Give the clip file, or an answer key (rac-bench key), with --data."
     ]
     tsgen.make("5dot", 15, tmp_path / "other.h5", seed=1, split="test", threads=1, quiet=True)
     (line,) = lines(copy, AnswerKeys([tmp_path / "other.h5"], allow_custom=True))

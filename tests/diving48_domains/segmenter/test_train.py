@@ -118,6 +118,7 @@ def test_the_published_recipe():
         5e-4,
     )
     assert (options.batch_size, options.epochs, options.patience, options.augment.flip) == (2, 100, 20, 0.5)
+    assert options.clip_norm == 0 < make_options("resnet50", weights="none").clip_norm
     for bad in ({"epochs": 0}, {"learning_rate": float("nan")}, {"seed": -1}, {"schedule": "step"}):
         with pytest.raises(UsageError):
             make_options("tiny", **bad)
