@@ -16,6 +16,9 @@ from diving48_domains.domains import DOMAINS, check_threshold
 from tsgen.common.errors import UsageError, unknown_name
 
 SHEET_FILE = "contact_sheet.png"
+EMBEDDED_SIZE = "native"
+EMBEDDED_BLUR_PX = 5.0
+"""On frames of 160 px as 15 px on the published ones of 492."""
 
 
 def composition_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,7 +30,9 @@ def composition_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--domains", help=f"Names with commas, of {','.join(DOMAINS)}.  [default: all]"),
             click.option("--frames", help="Evenly spaced frames a clip, or `all` (videos only).  [default: 32]"),
             click.option("--score-threshold", type=float, help="Detections below are no divers.  [default: 0.5]"),
-            click.option("--blur-sigma", type=float, help="Of the background's Gaussian, px.  [default: 15]"),
+            click.option(
+                "--blur-sigma", type=float, help="Of the background's Gaussian, px.  [default: 15; without --data: 5]"
+            ),
             click.option("--blur-size", type=int, help="Its kernel, odd px.  [default: 55, or 55/15 of sigma]"),
             click.option("--no-halo", is_flag=True, help="Leave what is shown out of the blur."),
             click.option("--fill", help="Colour of T's boxes, R,G,B.  [default: 124,117,104]"),
@@ -50,6 +55,7 @@ def composition_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--on-empty", help=f"Frames without a diver: {', '.join(ON_EMPTY)}.  [default: keep]")
 @click.option("--max-empty", type=float, help="Share of such frames that flags or drops a clip.  [default: 0.5]")
 @click.option("--on-bad-clip", help=f"No usable video or no instances: {', '.join(ON_BAD_CLIP)}.  [default: error]")
+@click.option("--quick", is_flag=True, help="Without --data: a few clips with true masks, no segmenter.")
 @click.option("--limit", type=int, help="So many clips, evenly spread over the list.")
 @click.option("--shard", default="0/1", show_default=True, help="A part of the list: 2/8 is the third of eight.")
 @click.option("--workers", type=int, help="Processes, 0 for none beside this one.  [default: one a core]")
@@ -67,6 +73,7 @@ def build(
     on_empty: str | None,
     max_empty: float | None,
     on_bad_clip: str | None,
+    quick: bool,
     limit: int | None,
     shard: str,
     workers: int | None,
@@ -77,8 +84,16 @@ def build(
 ) -> None:
     """Write the domains S1, S2, T and the controls O, C, T_union, B of Diving48 clips.
 
-    Run again after an interruption, the same command goes on where it stopped and ends in the same bytes.
+    Without --data it makes a mini-Diving48 and a tiny segmenter of its own first, once, and works on those. Run again
+    after an interruption, the same command goes on where it stopped and ends in the same bytes.
     """
+    without_data = data is None and instances is None
+    if quick and not without_data:
+        raise UsageError("--quick is about the data of d48dom's own; leave out --data and --instances, or it.")
+    if without_data:
+        size = size or EMBEDDED_SIZE
+        if composition["blur_sigma"] is None:
+            composition["blur_sigma"] = EMBEDDED_BLUR_PX
     options = options_from(
         **composition,
         form=form,
@@ -92,7 +107,13 @@ def build(
     from diving48_domains.build import build as build_domains
     from diving48_domains.preview import contact_sheet, save_image
 
-    folder, source = data_and_instances(data, instances)
+    if without_data:
+        from diving48_domains.embedded import FULL, QUICK, ensure_embedded
+
+        made = QUICK if quick else FULL
+        folder, source = ensure_embedded(made, _say, workers=workers, quiet=quiet or as_json)
+    else:
+        folder, source = data_and_instances(data, instances)
     summaries = []
     for name in [one.strip() for one in split.split(",")]:
         report = build_domains(
@@ -122,6 +143,10 @@ def build(
         click.echo(_told(totals))
     if as_json:
         click.echo(json.dumps(summaries))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _told(totals: dict[str, int]) -> str:

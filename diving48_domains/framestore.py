@@ -214,7 +214,7 @@ def _open_part(path: Path) -> FrameStore:
         if file.attrs.get("format") != FORMAT:
             raise DataError(f"{path} is no store of frames (format {file.attrs.get('format')!r:.60}, not {FORMAT!r}).")
         if file.attrs.get("version") != VERSION:
-            raise DataError(f"{path} has version {str(file.attrs.get('version')):.20}; this release reads {VERSION}.")
+            raise DataError(f"{path} has version {file.attrs.get('version')!s:.20}; this release reads {VERSION}.")
         settings = json.loads(str(file.attrs["settings"]))
         clips = file["clips"]
         shape = clips.shape

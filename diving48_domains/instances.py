@@ -59,8 +59,8 @@ class Instance:
 class ClipInstances:
     """All instances of a clip, before any choice among them.
 
-    ``frame_indices`` int64 (T,): which frames of the decoded video were looked at, rising, each once; ``frames``: T tuples of
-    instances, best score first. ``source_sha256`` is the video file's; empty for clips that never were a file.
+    ``frame_indices`` int64 (T,): which frames of the decoded video were looked at, rising, each once; ``frames``: T
+    tuples of instances, best score first. ``source_sha256`` is the video file's, empty where there never was one.
     """
 
     clip_id: str

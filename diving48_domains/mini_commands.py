@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from diving48_domains.mini.config import CLASS_SETS, VENUE_KEYS, MiniConfig, default_labels
+from diving48_domains.mini.config import CLASS_SETS, PUBLISHED_SHARE, VENUE_KEYS, MiniConfig, default_labels
 from tsgen.common.errors import UsageError
 
 
@@ -27,6 +27,9 @@ from tsgen.common.errors import UsageError
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other clips.")
 @click.option("--size", default="160x120", show_default=True, help="Width x height in px, even numbers.")
 @click.option("--labels", help="Labelled frames to train + validate a segmenter on.  [default: 290+13, or fewer]")
+@click.option(
+    "--labelled-share", type=float, help="They come from this first part of a clip.  [default: 2/3, as published]"
+)
 @click.option("--workers", type=int, help="Processes.  [default: one a core]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -43,6 +46,7 @@ def mini(
     seed: int,
     size: str,
     labels: str | None,
+    labelled_share: float | None,
     workers: int | None,
     as_json: bool,
     quiet: bool,
@@ -70,6 +74,7 @@ def mini(
         height=height,
         labels_train=labels_train,
         labels_val=labels_val,
+        labelled_share=PUBLISHED_SHARE if labelled_share is None else labelled_share,
     )
     from diving48_domains.mini.dataset import write_mini
 

@@ -151,7 +151,8 @@ def _stored(report: BuildReport, options: BuildOptions, name: str, clip_id: str,
         frame: NDArray[np.uint8] = store.clip(store.ids.index(clip_id))[place]
         return frame
     video = report.outputs[name] / f"{clip_id}{suffix_of(name, options)}"
-    return read_frames(video, [place]).frames[0]
+    decoded: NDArray[np.uint8] = read_frames(video, [place]).frames[0]
+    return decoded
 
 
 _open = functools.lru_cache(maxsize=8)(open_store)

@@ -32,6 +32,7 @@ from diving48_domains.framestore import (
 from diving48_domains.manifest import STATUS, ClipRecord, Journal
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import check_free_space
+from tsgen.common.h5write import Sink
 
 PAGE = 4096
 FLUSH_CLIPS = 16
@@ -220,22 +221,28 @@ def _lay_out(path: Path, plan: StorePlan, settings: Mapping[str, Any]) -> None:
     num_clips, num_frames = plan.shape[:2]
     building = path.with_name(path.name + ".new")
     pages: dict[str, Any] = {"alignment_threshold": PAGE, "alignment_interval": PAGE}
-    with h5py.File(building, "w", libver=("v110", "v110"), **pages) as file:
-        file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-        file.attrs["settings"] = json.dumps(settings, sort_keys=True, allow_nan=False)
-        file["labels"] = np.array(plan.labels, dtype=np.int64)
-        for name, values in (("clip_id", plan.ids), ("group", plan.groups)):
-            file[name] = np.array([value.encode() for value in values], dtype=f"S{MAX_TEXT_BYTES}")
-        for name, shape, kind in (
-            ("frame_indices", (num_clips, num_frames), "int64"),
-            ("status", (num_clips, num_frames), "uint8"),
-            ("present", (num_clips,), "uint8"),
-            ("fingerprint", (num_clips, FINGERPRINT_BYTES), "uint8"),
-            ("digest", (32,), "uint8"),
-            ("clips", plan.shape, "uint8"),
-        ):
-            file.create_dataset(name, shape, kind, dcpl=_allocated_at_once())
-    building.replace(path)
+    sink = Sink(building)  # a full disk is then an OSError, where HDF5 by itself may crash
+    try:
+        with h5py.File(sink, "w", libver=("v110", "v110"), **pages) as file:
+            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+            file.attrs["settings"] = json.dumps(settings, sort_keys=True, allow_nan=False)
+            file["labels"] = np.array(plan.labels, dtype=np.int64)
+            for name, values in (("clip_id", plan.ids), ("group", plan.groups)):
+                file[name] = np.array([value.encode() for value in values], dtype=f"S{MAX_TEXT_BYTES}")
+            for name, shape, kind in (
+                ("frame_indices", (num_clips, num_frames), "int64"),
+                ("status", (num_clips, num_frames), "uint8"),
+                ("present", (num_clips,), "uint8"),
+                ("fingerprint", (num_clips, FINGERPRINT_BYTES), "uint8"),
+                ("digest", (32,), "uint8"),
+                ("clips", plan.shape, "uint8"),
+            ):
+                file.create_dataset(name, shape, kind, dcpl=_allocated_at_once())
+        sink.check()
+        building.replace(path)
+    finally:
+        sink.close()
+        building.unlink(missing_ok=True)
 
 
 def _allocated_at_once() -> Any:

@@ -102,3 +102,20 @@ def write(name: str, result: dict[str, Any]) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     return path
+
+
+def render_domains(result: dict[str, Any]) -> str:
+    """As :func:`render`, of a results file of ``perf/d48dom.py``."""
+    lines = []
+    for section, rows in result["sections"].items():
+        title, unit = result["titles"][section]
+        lines += [f"| {title} | {unit} | the first is faster by |", "|---|---:|---:|"]
+        lines += [
+            f"| {name} | {row['per_second']:.1f} | {row['subject_is_faster_by']:.2f}x |" for name, row in rows.items()
+        ]
+        lines.append("")
+    lines += ["| `d48dom build` of clips of 640x480, one process | peak memory, MiB |", "|---|---:|"]
+    lines += [f"| {name} | {peak:.0f} |" for name, peak in result["memory_mib"].items()]
+    facts = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
+    lines += ["", f"`{result['command']}`; median of {result['rounds']} interleaved rounds; {facts}."]
+    return "\n".join(lines)

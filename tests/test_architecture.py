@@ -48,7 +48,7 @@ LAYERS = {
         {"video", "labels", "coco", "instance_file", "framestore", "tracking", "domains", "metrics"},
         {"storewriter", "mini", "segmenter", "sources", "audit", "build_options"},
         {"segment", "clip_build", "pack"},
-        {"build", "truth"},
+        {"build", "truth", "truth_plot", "embedded"},
         {"preview"},
         {
             "commands",

@@ -23,11 +23,14 @@ REFERENCE = SweepDirectory(ROOT / "benchmark" / "reference_results" / "ts-cpu")
 AUDITS = ROOT / "docs" / "results" / "audit"
 # What a test can afford: the same commands with less to do.
 CHEAPER = {
+    "rac-bench run --experiment": "--shrink 64 --epochs 1 --batch-size 8 --level 0.05 --threads 1",
     "rac-bench run": "--epochs 1 --n-train 64 --n-val 40 --n-target 40 --digits embedded --threads 1",
     "rac-bench probe": "--digits embedded --threads 1",
     "rac-bench predict": "--digits embedded",
     "rac-bench validate": "--digits embedded --allow-custom",
     "rac-bench score my-submission": "--digits embedded --allow-custom",
+    "d48dom build --threshold": "--quick",
+    "d48dom mini": "--train 24 --test 8 --val 8 --size 64x48 --labels 0+0",
     "rac-bench sweep": "--hidden 2 --models 3dcnn --sources 2dot --seeds 42 --epochs 1 --n-train 64 --n-val 40 "
     "--n-target 40 --digits embedded --workers 1",
 }
@@ -56,7 +59,7 @@ def test_the_demo_table_is_what_the_record_gives():
     assert shown.group(1) == render(RunDirectory(DEMO).scorecard())
 
 
-@pytest.mark.parametrize("name, render", [("tsgen", "render"), ("train-cpu", "render_training")])
+@pytest.mark.parametrize("name, render", [("tsgen", "render"), ("train-cpu", "render_training"), ("d48dom", "render_domains")])
 def test_the_performance_tables_are_what_their_results_files_give(name, render):
     specification = importlib.util.spec_from_file_location("measure", ROOT / "perf" / "measure.py")
     measure = importlib.util.module_from_spec(specification)

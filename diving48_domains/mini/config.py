@@ -35,6 +35,9 @@ VENUE_KEYS: tuple[str, ...] = ("class", *ATTRIBUTES)
 PUBLISHED_LABELS = (290, 13)
 """How many labelled frames the authors' segmenter was trained and validated on (section 3.3)."""
 
+PUBLISHED_SHARE = 2 / 3
+"""They come from the first two thirds of a dive only: none shows a diver under water."""
+
 MOST_LABELS_A_CLIP = 10
 MAX_CLIPS = 99_999
 MAX_SEED = 2**63 - 1
@@ -50,7 +53,8 @@ class MiniConfig:
 
     ``classes`` a name in CLASS_SETS; ``train`` .. ``swap`` numbers of clips; ``rho`` 0 to 1; ``venue_by`` what the
     venue is a function of: the class or one attribute; ``width``, ``height`` px, even (H.264); ``labels_train``
-    and ``labels_val`` labelled frames for the segmenter. Raises UsageError for values that are not possible.
+    and ``labels_val`` labelled frames for the segmenter, from the first ``labelled_share`` of a clip. Raises
+    UsageError for values that are not possible.
     """
 
     classes: str = "mini8"
@@ -66,6 +70,7 @@ class MiniConfig:
     height: int = 120
     labels_train: int = PUBLISHED_LABELS[0]
     labels_val: int = PUBLISHED_LABELS[1]
+    labelled_share: float = PUBLISHED_SHARE
 
     def __post_init__(self) -> None:
         if self.classes not in CLASS_SETS:
@@ -98,6 +103,9 @@ class MiniConfig:
             raise UsageError(
                 f"{self.labels_train}+{self.labels_val} labelled frames is not possible; allowed: 0 or more."
             )
+        if not 0 < self.labelled_share <= 1:
+            raise UsageError(f"labelled_share = {self.labelled_share} is not possible; allowed: above 0, up to 1.")
+        object.__setattr__(self, "labelled_share", float(self.labelled_share))
         clips = clips_needed(self.labels_train) + clips_needed(self.labels_val)
         if clips > self.train:
             raise UsageError(

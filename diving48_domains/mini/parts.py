@@ -26,8 +26,6 @@ from tsgen.common.files import atomic_path, sha256_file
 
 VIDEO_CRF = 18
 """x264's quality of the videos: visually lossless, as camera files are."""
-LABELLED_SHARE = 2 / 3
-"""The published labelled frames come from the first two thirds of a dive only."""
 PARTS_FOLDER = ".parts"
 LABELS_FOLDER = "labels"
 
@@ -119,7 +117,7 @@ def _write_labelled(folder: Path, video: Path, clip: MiniClip, config: MiniConfi
     from diving48_domains.video import read_frames
 
     all_seen = np.all(clip.masks.any(axis=(2, 3)), axis=0, keepdims=True)[0]
-    candidates = np.flatnonzero(all_seen[: int(len(clip.frames) * LABELLED_SHARE)])
+    candidates = np.flatnonzero(all_seen[: int(len(clip.frames) * config.labelled_share)])
     if len(candidates) < task.num_labelled:
         raise DataError(f"{clip.clip_id}: {len(candidates)} frames can be labelled, {task.num_labelled} are asked for.")
     random = stream(config, task.split, "frames", task.index)

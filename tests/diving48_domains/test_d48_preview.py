@@ -35,7 +35,8 @@ def test_preview_shows_each_domain_and_the_status_of_each_frame(folder, tmp_path
     told = run(preview, folder, GAP, *found, "--out", str(out), "--animation", str(moving), "--width", "64")
     assert told.exit_code == 0
     assert "7 rows" in told.output
-    image = np.asarray(Image.open(out).convert("RGB"))
+    with Image.open(out) as page:
+        image = np.asarray(page.convert("RGB"))
     colours = {name for name, rgb in STATUS_RGB.items() if (image == rgb).all(axis=2).sum() > 500}
     assert colours == {"detected", "leaked"}
     with Image.open(moving) as pages:
@@ -48,7 +49,7 @@ def test_preview_shows_each_domain_and_the_status_of_each_frame(folder, tmp_path
     ):
         with pytest.raises(UsageError, match=message):
             run(preview, folder, GAP, *found, *(("--out", str(out)) if "--out" not in options else ()), *options)
-    with pytest.raises(UsageError, match="no list of .* names the clip 'nobody'"):
+    with pytest.raises(UsageError, match=r"no list of .* names the clip 'nobody'"):
         run(preview, folder, "nobody", *found, "--out", str(tmp_path / "c.png"))
 
 
@@ -78,7 +79,8 @@ def test_build_writes_tells_and_ends_with_a_contact_sheet(folder, tmp_path):
     assert told.exit_code == 0
     assert "clips: 5 written, 0 dropped, 0 failed" in told.output
     assert "frames: 160 detected, 0 interpolated, 0 empty, 0 leaked" in told.output
-    assert Image.open(tmp_path / "test" / "contact_sheet.png").width > 300
+    with Image.open(tmp_path / "test" / "contact_sheet.png") as image:
+        assert image.width > 300
     again = run(build, folder, *arguments, "--workers", "0", "--quiet", "--domains", "S1,T")
     assert "was there already" in again.output
     (answer,) = json.loads(run(build, folder, *arguments, "--domains", "S1,T", "--json").output)
@@ -103,7 +105,7 @@ def test_options_take_the_presets_place_only_where_given():
     assert changed.num_frames == 16
     assert changed.shown.score_threshold == changed.filled.score_threshold == 0.3
     assert changed.filled.max_divers is None
-    assert options_from(blur_sigma=30.0).composition.blur_size_px == 111
+    assert options_from(blur_sigma=30.0).composition.blur_size_px == 109
     assert options_from(fill="1, 2,3").composition.fill_rgb == (1, 2, 3)
 
 
@@ -125,7 +127,7 @@ def test_wrong_options_are_named(given, message):
 
 
 def test_build_needs_data_and_instances_that_exist(folder, tmp_path):
-    with pytest.raises(UsageError, match="--instances is needed|instances"):
+    with pytest.raises(UsageError, match=r"--instances .*none.h5: no such file"):
         run(build, folder, "--instances", str(tmp_path / "none.h5"), "--out", str(tmp_path))
     with pytest.raises(UsageError, match="--shard"):
         run(build, folder, "--instances", "truth", "--shard", "two", "--out", str(tmp_path))

@@ -152,6 +152,41 @@ def test_sigkill_and_resume_end_in_the_same_bytes(tmp_path, stage):
     assert bytes_of(folder) == bytes_of(tmp_path / "whole")
 
 
+FULL = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_framestore as t
+folder = Path({folder!r})
+def allow(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+if {stage!r} == "laying out":
+    allow(9000)
+with t.StoreWriter(t.paths_in(folder), t.a_plan(), folder / "journal") as writer:
+    t.fill(writer, [0])
+    allow(writer.slots["O"].offset + 1700 * 2)
+    t.fill(writer, [1, 2])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are POSIX's")
+@pytest.mark.parametrize("stage", ["laying out", "among clips"])
+def test_a_full_disk_is_an_error_and_the_next_run_goes_on(tmp_path, stage):
+    write_all(tmp_path / "whole")
+    folder = tmp_path / "full"
+    folder.mkdir()
+    code = textwrap.dedent(FULL).format(tests=str(Path(__file__).parent), folder=str(folder), stage=stage)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith("OSError")
+    with StoreWriter(paths_in(folder), a_plan(), folder / "journal") as writer:
+        assert writer.todo() == ([1, 2, 3, 4] if stage == "among clips" else [0, 1, 2, 3, 4])
+        fill(writer, writer.todo())
+        writer.finish()
+        writer.done()
+    assert bytes_of(folder) == bytes_of(tmp_path / "whole")
+
+
 def test_an_unfinished_store_is_taken_up_only_with_its_own_settings(tmp_path):
     with StoreWriter(paths_in(tmp_path), a_plan(), tmp_path / "journal") as writer:
         fill(writer, [0])
