@@ -58,6 +58,9 @@ _SETTLE_S = 0.04  # time constant with which water stops the rotation
 _TOE_X = {True: -0.02, False: -0.10}  # facing the water the toes are at the tip; else the heels stand out over it
 _STANDS = ("ARM", "SIDE", "UP")
 
+_FILMED_M = (0.05, 1.1)
+"""Ahead of the tip and above the board: the mean centre of mass at take-off, over classes and bodies."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dive:
@@ -153,6 +156,16 @@ def flight_s(dive: Dive) -> float:
     """Seconds in the air, until hands or feet are about to reach the water: the centre of mass is as high above the
     water as it was above the board. The same for every class, body and pose."""
     return float((dive.jump_m_s + np.sqrt(dive.jump_m_s**2 + 2.0 * GRAVITY * dive.board_m)) / GRAVITY)
+
+
+def filmed_path(dive: Dive, t: FloatArray) -> FloatArray:
+    """What a camera follows, float64 (T, 3) m: the flight of a body of no class, still until it takes off.
+
+    The diver's own centre of mass is within 0.15 m in the air, but on the board it moves as the class does: who leaps
+    backwards sways the other way. A camera on that would write the class into the motion of the background.
+    """
+    t = np.asarray(t, dtype=np.float64)
+    return np.array([_FILMED_M[0], dive.board_m + _FILMED_M[1], 0.0]) + _flown(dive, np.maximum(t, 0.0))
 
 
 def joints_at(dive: Dive, t: FloatArray) -> FloatArray:
@@ -266,11 +279,18 @@ def _in_air(dive: Dive, plan: _Plan, t: FloatArray) -> FloatArray:
     alpha = _hermite(flown, plan.times, plan.alpha, plan.rate)
     alpha += plan.rate[-1] * _SETTLE_S * -np.expm1(-after / _SETTLE_S)
     joints = _turn(_twisted(dive, plan.keys, plan.poses, flown), alpha)
+    return joints + (plan.release + _flown(dive, t))[:, None]
+
+
+def _flown(dive: Dive, t: FloatArray) -> FloatArray:
+    """(T, 3) m that the centre of mass is away from where it took off, t >= 0."""
+    end = flight_s(dive)
+    flown, after = np.minimum(t, end), np.maximum(t - end, 0.0)
     glide = dive.sink_s * -np.expm1(-after / dive.sink_s)  # seconds of travel at the speed of entry
-    center = np.tile(plan.release, (len(t), 1))
-    center[:, 0] += dive.run_off_m_s * (flown + glide)
-    center[:, 1] += dive.jump_m_s * flown - 0.5 * GRAVITY * flown**2 + (dive.jump_m_s - GRAVITY * end) * glide
-    return joints + center[:, None]
+    away = np.zeros((len(t), 3))
+    away[:, 0] = dive.run_off_m_s * (flown + glide)
+    away[:, 1] = dive.jump_m_s * flown - 0.5 * GRAVITY * flown**2 + (dive.jump_m_s - GRAVITY * end) * glide
+    return away
 
 
 def _stance(dive: Dive, angles: FloatArray, lift: FloatArray, ahead: FloatArray) -> tuple[FloatArray, FloatArray]:

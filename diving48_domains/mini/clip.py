@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diving48_domains.mini.camera import Camera, draw_camera
-from diving48_domains.mini.choreography import Dive, draw_dive, flight_s, joints_at
+from diving48_domains.mini.choreography import Dive, draw_dive, filmed_path, flight_s, joints_at
 from diving48_domains.mini.config import SPLITS, MiniConfig, label_at, stream, venue_at
 from diving48_domains.mini.poses import SOMERSAULTS
 from diving48_domains.mini.render import SUBSTEPS, render_clip
@@ -27,6 +27,8 @@ SOURCE_RUN = 64
 """Among so many clips in index order, those of one venue were cut from one source video."""
 SOURCE_LETTERS = string.ascii_letters + string.digits
 SYNCHRONIZED_SHARE = 0.15
+APART_DEG = 12.0
+"""Two divers stand beside each other across the board: seen right from the side one would hide the other."""
 SYNCHRONIZED_GAP_M = (1.3, 1.9)
 SYNCHRONIZED_LAG_S = 0.03
 DURATION_S = (1.5, 4.0)
@@ -71,6 +73,14 @@ class ClipPlan:
                 for dive, lag, offset in zip(self.dives, self.lags_s, self.offsets_m, strict=True)
             ]
         )
+
+    def filmed_m(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the camera follows, float64 (len(times_s), 3) m: nothing of it depends on the class."""
+        paths = [
+            filmed_path(dive, times_s - lag) + np.array([0.0, 0.0, offset])
+            for dive, lag, offset in zip(self.dives, self.lags_s, self.offsets_m, strict=True)
+        ]
+        return np.asarray(np.mean(paths, axis=0))
 
     def shutter_times_s(self) -> NDArray[np.float64]:
         """When the frames are exposed, float64 (T, SUBSTEPS); the column SUBSTEPS // 2 is the middle of the shutter."""
@@ -132,7 +142,7 @@ def draw_clip(config: MiniConfig, split: str, index: int) -> ClipPlan:
         dives=dives,
         offsets_m=offsets,
         lags_s=lags,
-        camera=draw_camera(stream(config, split, "camera", index)),
+        camera=draw_camera(stream(config, split, "camera", index), least_yaw_deg=APART_DEG if len(dives) > 1 else 0.0),
         scene=scene,
         noise_seed=int(stream(config, split, "noise", index).integers(2**31)),
     )
@@ -157,6 +167,7 @@ def render_plan(plan: ClipPlan, height: int, width: int) -> MiniClip:
         plan.noise_seed,
         times=times,
         board_m=plan.dives[0].board_m,
+        targets=plan.filmed_m(times),
     )
     return MiniClip(plan, rendered.frames, rendered.masks, rendered.joints_px, joints[:, SUBSTEPS // 2 :: SUBSTEPS])
 

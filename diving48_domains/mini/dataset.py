@@ -13,18 +13,10 @@ that was killed goes on where it stopped, and no byte depends on that, on how ma
 
 from __future__ import annotations
 
-import contextlib
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +33,7 @@ from diving48_domains.mini.parts import (
     write_clip_joints,
     write_truth,
 )
+from diving48_domains.workers import run_jobs, usable_cores
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import check_free_space, write_json_atomic
 
@@ -79,7 +72,7 @@ def write_mini(out: Path | str, config: MiniConfig, *, workers: int | None = Non
     parts.mkdir(exist_ok=True)
     open_tasks: list[Task] = [task for task in tasks if not is_done(parts, task)]
     try:
-        _make_all(out, config, open_tasks, len(tasks), workers or os.cpu_count() or 1, quiet)
+        _make_all(out, config, open_tasks, len(tasks), workers or usable_cores(), quiet)
         _assemble(out, config, tasks)
     except OSError as problem:
         raise DataError(
@@ -163,45 +156,8 @@ def _make_all(out: Path, config: MiniConfig, tasks: list[Task], total: int, work
     with tqdm(
         total=total, initial=total - len(tasks), desc="mini", unit="clip", disable=True if quiet else None
     ) as progress:
-        if min(workers, len(tasks)) <= 1:
-            for task in tasks:
-                make_part(out, config, task)
-                progress.update()
-            return
-        with _pool(min(workers, len(tasks))) as pool:
-            waiting = [pool.submit(make_part, out, config, task) for task in tasks]
-            try:
-                for one in as_completed(waiting):
-                    one.result()
-                    progress.update()
-            except BrokenProcessPool as problem:
-                raise DataError(
-                    f"a worker process died ({problem}); out of memory? The finished clips are kept: run it again "
-                    "with fewer --workers."
-                ) from problem
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    # Spawned, not forked: a fork copies the locks of whatever threads run here.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        yield pool
-
-
-def _start_worker() -> None:
-    """A worker leaves Ctrl-C to its parent, and does not outlive it: after kill -9 nobody else would end it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
+        for _ in run_jobs(partial(make_part, out, config), tasks, min(workers, len(tasks))):
+            progress.update()
 
 
 def _assemble(out: Path, config: MiniConfig, tasks: list[Task]) -> None:

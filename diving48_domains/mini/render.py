@@ -57,12 +57,14 @@ def render_clip(
     *,
     times: FloatArray,
     board_m: float,
+    targets: FloatArray | None = None,
     substeps: int = SUBSTEPS,
 ) -> Rendered:
     """Render T frames of ``height`` x ``width`` px.
 
     ``joints`` float64 (D, S, 21, 3) m: one or two divers at the S = T * ``substeps`` shutter times ``times`` (S,) s,
-    rising, those of a frame one after another. ``bodies``: D names in BODIES. ``board_m``: the board's height above the
+    rising, those of a frame one after another. ``targets`` float64 (S, 3) m: what the camera follows, None for the
+    divers' centre of mass. ``bodies``: D names in BODIES. ``board_m``: the board's height above the
     water. ``seed`` is that of splash and sensor noise. The same arguments give the same bytes. UsageError for shapes or
     values that are not possible.
     """
@@ -70,9 +72,8 @@ def render_clip(
     num_divers, num_times = joints.shape[:2]
     place = venue(scene.venue_index)
     noise_seed = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
-    # The centre of mass flies a parabola whatever the dive; the pelvis circles it, and a camera that followed that
-    # would write the somersaults into the motion of the background.
-    centres = follow(camera, center_of_mass(joints).mean(axis=0), times)
+    # Not the pelvis: it circles the centre of mass, which would write the somersaults into the background's motion.
+    centres = follow(camera, center_of_mass(joints).mean(axis=0) if targets is None else targets, times)
     near = camera.axes()[2]
     lanes = [float(z) for z in joints[:, 0, JOINTS.index("pelvis"), 2]]
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from diving48_domains.mini.choreography import GRAVITY, Dive, draw_dive, flight_s, joints_at
+from diving48_domains.mini.choreography import GRAVITY, Dive, draw_dive, filmed_path, flight_s, joints_at
 from diving48_domains.mini.skeleton import (
     BODIES,
     BONES,
@@ -207,3 +207,14 @@ def test_impossible_requests_are_refused():
         draw_dive(28, np.random.default_rng(0), hardest=2.5)
     with pytest.raises(UsageError, match="finite"):
         joints_at(Dive(0), np.array([np.nan]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_the_camera_follows_is_the_same_for_every_class(seed):
+    t = np.linspace(-1.5, 3.0, 200)
+    paths = [filmed_path(draw_dive(label, np.random.default_rng(seed)), t) for label in range(48)]
+    assert all(np.array_equal(path, paths[0]) for path in paths[1:])
+    assert np.ptp(paths[0][t <= 0], axis=0).max() == 0
+    joints = joints_at(draw_dive(34, np.random.default_rng(seed)), t)
+    away = np.linalg.norm(center_of_mass(joints) - paths[0], axis=1)
+    assert away[t > 0].max() < 0.15
