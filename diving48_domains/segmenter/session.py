@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,8 @@ def train_segmenter(
             "frames": {"train": len(train), "val": len(val), "split": split, "sha256": identity},
             "best_epoch": best.number,
             "epochs": len(fitted.history),
-            "validation": best.metrics,
+            # In the order of the record: the state that a resumed training reads has them sorted by name.
+            "validation": {one.name: best.metrics[one.name] for one in fields(SegmentationMetrics)},
             "history": [{"epoch": one.number, "loss": one.loss, "score": one.score} for one in fitted.history],
             "versions": {
                 "recur-attend-convolve": VERSION,
