@@ -22,10 +22,10 @@ FORMAT, VERSION = "d48dom-manifest", 1
 MAX_LINE_BYTES, MAX_CLIPS = 1 << 22, 1_000_000
 MAX_FRAMES = 100_000
 
-STATUS = ("detected", "interpolated", "empty", "leaked")
+STATUS = ("detected", "interpolated", "empty", "leaked", "unseen")
 """What a stored frame rests on: divers as found; at least one interpolated; no diver, before the first or after the
 last one seen; no diver although the clip shows one before and after: T shows it unfilled, unless the options say
-otherwise."""
+otherwise; nobody was looked for, as in training clips."""
 
 OUTCOMES = {
     "written": "its frames are in every domain",

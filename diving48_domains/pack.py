@@ -270,7 +270,7 @@ def _work(task: _Task) -> ClipRecord:
         num_frames=video.num_frames,
         fps=round(video.fps, 6),
         frame_indices=tuple(chosen.tolist()),
-        status=("detected",) * options.num_frames,  # nobody was looked for
+        status=("unseen",) * options.num_frames,
         flags=("short",) if video.num_frames < options.num_frames else (),
         outputs={_worker["name"]: fingerprint},
     )
