@@ -59,7 +59,9 @@ def test_the_demo_table_is_what_the_record_gives():
     assert shown.group(1) == render(RunDirectory(DEMO).scorecard())
 
 
-@pytest.mark.parametrize("name, render", [("tsgen", "render"), ("train-cpu", "render_training"), ("d48dom", "render_domains")])
+@pytest.mark.parametrize(
+    "name, render", [("tsgen", "render"), ("train-cpu", "render_training"), ("d48dom", "render_domains")]
+)
 def test_the_performance_tables_are_what_their_results_files_give(name, render):
     specification = importlib.util.spec_from_file_location("measure", ROOT / "perf" / "measure.py")
     measure = importlib.util.module_from_spec(specification)
@@ -94,6 +96,38 @@ def audit_table() -> str:
 
 def test_the_audit_table_is_what_the_audits_gave():
     assert audit_table() in (ROOT / "docs" / "profiles.md").read_text()
+
+
+def truth_table() -> str:
+    """From the committed output of ``d48dom truth --json``, of a segmenter's instances and of the true ones."""
+    of = {name: json.loads((ROOT / "docs" / "results" / "d48" / name).read_text()) for name in
+          ("truth.json", "truth-floor.json")}  # fmt: skip
+    rows = {name: {row["t"]: row for row in report["by_threshold"]} for name, report in of.items()}
+
+    def told(share: list[float]) -> str:
+        return f"{100 * share[0]:.1f} ({100 * share[1]:.1f}-{100 * share[2]:.1f})"
+
+    lines = ["| t | missing from S1 | background in S1 | the same with true masks |", "|---:|---:|---:|---:|"]
+    for t in (0.0, 0.2, 0.4, 0.6, 0.8):
+        found, floor = rows["truth.json"][t], rows["truth-floor.json"][t]
+        lines.append(
+            f"| {t:g} | {told(found['S1 missing'])} | {told(found['S1 background'])} "
+            f"| {told(floor['S1 missing'])}, {told(floor['S1 background'])} |"
+        )
+    fixed = of["truth.json"]["fixed"]
+    names = ("S2 missing", "S2 background", "T leak", "T background lost", "T_union leak")
+    lines += ["", "; ".join(f"{name} {told(fixed[name])}" for name in names) + "."]
+    return "\n".join(lines)
+
+
+def test_the_truth_table_is_what_was_measured():
+    assert truth_table() in (ROOT / "docs" / "diving48_domains.md").read_text()
+
+
+def test_the_segmenter_s_figures_are_what_was_measured():
+    found = json.loads((ROOT / "docs" / "results" / "d48" / "evaluate.json").read_text())
+    page = (ROOT / "docs" / "segmenter.md").read_text()
+    assert f"mask IoU {found['matched_mask_iou']:.2f}, frame recall {found['frame_recall']:.2f}" in page
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS], ids=lambda page: page.name)
