@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from benchmark.config import PRECISIONS, PRESETS, VIDEO_SOURCE, RunConfig, make_config, parse_numbers, parse_seeds
-from benchmark.experiments import PREFIX
+from benchmark.experiments import LEAST_SIDE_PX, PREFIX, SMALL_FRAMES
 from benchmark.models import (
     MODELS,
     OUTSIDE,
@@ -125,12 +125,15 @@ def run(
     overrides |= {"max_epochs": epochs, "seeds": None if seeds is None else parse_seeds(seeds)}
     if experiment is not None:
         fixed = {name: overrides.pop(name) for name in ("model", "hidden", "source")} | {"preset": preset}
+        _refuse_data_options(overrides, digits, data_dir)
         _refuse("--experiment fixes it", **fixed, levels=levels, pack=None if pack == "auto" else pack)
         where = {"device": device, "threads": threads, "resume": resume}
-        _run_experiment((experiment, shrink or 1, level), data, out, overrides, where, as_json)
+        _run_experiment((experiment, 1 if shrink is None else shrink, level), data, out, overrides, where, as_json)
         return
     if shrink is not None or level is not None:
         raise UsageError("--shrink and --level belong to --experiment; give --hidden, or --levels to keep checkpoints.")
+    if data is not None:
+        _refuse_data_options(overrides, digits, data_dir)
     config = _config_of(preset, data, overrides)
     wanted_levels = () if levels is None else parse_levels(levels)
     require_torch()
@@ -167,6 +170,12 @@ def run(
     click.echo(f"\nWritten to {out}: result.json, report.md, checkpoints, predictions of every clip.")
 
 
+def _refuse_data_options(overrides: dict[str, Any], digits: str, data_dir: Path | None) -> None:
+    """Those that say which Temporal Shape clips are made mean nothing for videos."""
+    given = {"data-seed": overrides["data_seed"], "digits": None if digits == "auto" else digits, "data-dir": data_dir}
+    _refuse("videos come from --data as they are", **given)
+
+
 def _refuse(reason: str, **options: Any) -> None:
     """UsageError when any of the options was given."""
     given = [f"--{name}" for name, value in options.items() if value is not None]
@@ -185,8 +194,14 @@ def _config_of(preset: str | None, data: Path | None, overrides: dict[str, Any])
     from benchmark.video_data import open_folder, sizes
 
     _refuse("their number is that of --data", **{name.replace("_", "-"): overrides[name] for name in SIZES})
-    found = sizes(open_folder(data))
-    return make_config(preset or "d48", **{**overrides, "source": VIDEO_SOURCE, **found})
+    stores = open_folder(data)
+    model, side = overrides["model"] or PRESETS["d48"].model, min(stores["train"].clip_shape[1:3])
+    if side < LEAST_SIDE_PX.get(model, 0):
+        raise UsageError(
+            f"the strides of {model} leave nothing of frames of {side} px; take {SMALL_FRAMES[model]}, or frames of "
+            f"{LEAST_SIDE_PX[model]} px or more."
+        )
+    return make_config(preset or "d48", **{**overrides, "source": VIDEO_SOURCE, **sizes(stores)})
 
 
 def _run_experiment(

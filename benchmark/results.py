@@ -51,13 +51,14 @@ class Result:
     scorecard: Scorecard
     data: tuple[dict[str, Any], ...]
     environment: dict[str, Any]
+    selection: str = "first epoch with the highest source validation accuracy"
 
     def to_json(self) -> dict[str, Any]:
         return {
             "schema_version": SCHEMA_VERSION,
             "config": self.config.to_json(),
             "parameters": self.parameters,
-            "selection": "first epoch with the highest source validation accuracy",
+            "selection": self.selection,
             "environment": self.environment,
             "data": list(self.data),
             "seeds": [
@@ -237,8 +238,8 @@ def check_same_clips(directory: RunDirectory, plan: DataPlan) -> None:
     differing = [name for name in digests if not isinstance(begun, dict) or begun.get(name) != digests[name]]
     if differing:
         raise UsageError(
-            f"{directory.path} is about other clips of {', '.join(differing)} than can be made here; give the --digits "
-            "of the run."
+            f"{directory.path} is about other clips of {', '.join(differing)} than there are here; give the --digits "
+            "(of videos the --data) of the run."
         )
 
 

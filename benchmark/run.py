@@ -270,11 +270,27 @@ def evaluate_level(
     for seed in reached:
         weights, facts = load_state(found[seed])
         model.load_state_dict(weights)
-        epochs[str(seed)] = facts["epoch"]
+        epochs[seed] = int(facts["epoch"])
         _predict(model, seed, domains, where, at_level)
-    write_json_atomic(at_level.config_path, dataclasses.replace(config, seeds=reached).to_json())
-    write_json_atomic(at_level.path / SELECTION_NAME, {"level": float(level), "epochs": epochs})
-    write_json_atomic(at_level.result_path, {"schema_version": 1, "scorecard": at_level.scorecard().to_json()})
+    own = dataclasses.replace(config, seeds=reached)
+    write_json_atomic(at_level.config_path, own.to_json())
+    write_json_atomic(at_level.path / SELECTION_NAME, {"level": float(level)})
+    whole = directory.read_result()
+    at_level.write_result(
+        Result(
+            config=own,
+            parameters=int(whole["parameters"]),
+            trainings=tuple(
+                SeedTraining(one["seed"], epochs[one["seed"]], one["epochs"], one["stopped"])
+                for one in whole["seeds"]
+                if one["seed"] in epochs
+            ),
+            scorecard=at_level.scorecard(),
+            data=tuple(whole["data"]),
+            environment=whole["environment"],
+            selection=at_level.entry().selection.removeprefix("the "),
+        )
+    )
     return at_level
 
 

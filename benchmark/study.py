@@ -124,28 +124,36 @@ def run_study(
     ``overrides``: fields of RunConfig that replace the protocol's; ``where``: device, threads, resume and quiet of
     :func:`benchmark.run.run`. UsageError when ``out`` holds another experiment.
     """
-    from benchmark.engine.ranks import is_first_rank
+    from benchmark.engine.device import select_device
+    from benchmark.engine.ranks import check_shared_batch, is_first_rank
     from benchmark.run import evaluate_level, run
     from benchmark.video_data import open_folder, sizes
 
     stores = open_folder(folder)
     side = min(stores["train"].clip_shape[1:3])
-    asked = {**dataclasses.asdict(study), "level": study.at, "overrides": overrides}
+    configs = {
+        title: make_config(
+            "d48", model=contender.model, hidden=contender.hidden, source=VIDEO_SOURCE, **sizes(stores), **overrides
+        )
+        for title, contender in study.contenders_for(side).items()
+    }
+    select_device(str(where.get("device", "auto")))
+    for config in configs.values():
+        check_shared_batch(config.batch_size)
+    data = {name: store.content_hash for name, store in stores.items()}
+    asked = {**dataclasses.asdict(study), "level": study.at, "overrides": overrides, "data": data}
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; give a directory.")
     record = out / "experiment.json"
     if record.exists() and read_json(record) != json.loads(json.dumps(asked)):
-        raise UsageError(f"--out {out} holds another experiment: {record}; give another folder.")
+        raise UsageError(f"--out {out} holds another experiment, or one on other data: {record}; give another folder.")
     if is_first_rank():
         out.mkdir(parents=True, exist_ok=True)
         write_json_atomic(record, asked)
     rows = []
-    for title, contender in study.contenders_for(side).items():
-        config = make_config(
-            "d48", model=contender.model, hidden=contender.hidden, source=VIDEO_SOURCE, **sizes(stores), **overrides
-        )
-        say(f"{title}: {VIDEO_MODELS[contender.model].title}, h = {contender.hidden}")
-        directory = run(
-            config, out / contender.model, digits=None, data_dir=folder, levels=(study.at,), say=say, **where
-        )
+    for title, config in configs.items():
+        say(f"{title}: {VIDEO_MODELS[config.model].title}, h = {config.hidden}")
+        directory = run(config, out / config.model, digits=None, data_dir=folder, levels=(study.at,), say=say, **where)
         if not is_first_rank():
             continue
         at_level = evaluate_level(directory, study.at, folder, device=str(where.get("device", "auto")), say=say)

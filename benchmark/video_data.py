@@ -118,6 +118,11 @@ def open_folder(folder: Path) -> dict[str, FrameStore]:
             for key in SAME_PIXELS
             if store.settings.get(key) != first.settings.get(key)
         ]
+    problems += [
+        f"{store_path(folder, name)} says it is {store.settings.get('domain')!r}"
+        for name, store in stores.items()
+        if store.settings.get("domain") != name
+    ]
     reference = stores[VIDEO_TARGETS[0]]
     problems += [
         f"{name} has other clips than {VIDEO_TARGETS[0]}"
@@ -127,6 +132,9 @@ def open_folder(folder: Path) -> dict[str, FrameStore]:
     shared = set(first.ids) & (set(stores["val"].ids) | set(reference.ids))
     if shared:
         problems.append(f"{len(shared)} clips are in train and in val or the test domains, like {min(shared)}")
+    chosen_on = set(stores["val"].ids) & set(reference.ids)
+    if chosen_on:
+        problems.append(f"{len(chosen_on)} clips are in val and in the test domains, like {min(chosen_on)}")
     if problems:
         raise DataError("\n  ".join([f"the stores of {folder} do not belong together:", *problems]))
     return stores

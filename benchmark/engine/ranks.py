@@ -80,6 +80,11 @@ def leave_ranks() -> None:
         dist.destroy_process_group()
 
 
+def check_shared_batch(batch_size: int) -> None:
+    """UsageError unless the processes that torchrun started can share a batch; joins none of them."""
+    Ranks(0, int(os.environ.get("WORLD_SIZE", "1"))).check_batch(batch_size)
+
+
 def is_first_rank() -> bool:
     """Whether this process writes files and talks to the user, also after :func:`leave_ranks`."""
     return os.environ.get("RANK", "0") == "0"
@@ -102,6 +107,7 @@ def _normalise_over_ranks(norm: _BatchNorm, x: Tensor) -> Tensor:
     """(B, C, ...) as torch's BatchNorm would the batch of all ranks; its running statistics too."""
     if not norm.training:
         return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+    kind, x = x.dtype, x.float()  # as torch's: statistics of bfloat16 values are float32
     axes = [axis for axis in range(x.ndim) if axis != 1]
     local = x.numel() // x.shape[1]
     total = local * dist.get_world_size()  # every rank has an equal share of the batch
@@ -118,8 +124,8 @@ def _normalise_over_ranks(norm: _BatchNorm, x: Tensor) -> Tensor:
                 norm.num_batches_tracked.add_(1)
     scale = torch.rsqrt(variance + norm.eps)
     if norm.weight is None:
-        return centred * scale.view(shape)
-    return centred * (scale * norm.weight).view(shape) + norm.bias.view(shape)
+        return (centred * scale.view(shape)).to(kind)
+    return (centred * (scale * norm.weight).view(shape) + norm.bias.view(shape)).to(kind)
 
 
 class _Sum(torch.autograd.Function):

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmark.config import RunConfig
+from benchmark.config import VIDEO_SOURCE, RunConfig
 from benchmark.data import Clips, DataFile, DataPlan, plan_data
 from benchmark.engine.device import Environment, prepare, select_device
 from benchmark.engine.levels import level_name, read_levels
@@ -136,6 +136,10 @@ def open_subject(
     """
     directory = RunDirectory(run_dir)
     config = directory.read_config()
+    if config.source == VIDEO_SOURCE:
+        raise UsageError(
+            f"{run_dir} was trained on videos; probes are made for Temporal Shape, whose clips they redraw."
+        )
     if not directory.result_path.exists():
         raise UsageError(f"{run_dir} is not finished; continue it with rac-bench run --resume.")
     for seed in seeds or ():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -281,3 +282,59 @@ def test_under_torchrun(folder, tmp_path, run_cli):
     assert done.stdout.count("trained on V") == 1
     V = [json.loads((out / "result.json").read_text())["seeds"][0]["domains"]["V"]["accuracy"] for out in (one, two)]
     assert V[0] == pytest.approx(V[1], abs=1 / 12 + 1e-9)  # one clip at most
+
+
+def test_a_level_is_a_run_that_everything_reads(finished, tmp_path, run_cli):
+    rows = finished[2]
+    level = finished[1] / rows[0].model / "level-0.5"
+    other = finished[1] / rows[-1].model / "level-0.5"
+    assert "first epoch with V of at least 0.5" in (level / "report.md").read_text()
+    assert run_cli("rac-bench", "report", level, "--out", tmp_path / "page.html").returncode == 0
+    done = run_cli("rac-bench", "predict", "--run", level, "--out", tmp_path / "submission")
+    assert done.returncode == 0, done.stderr
+    if (other / "result.json").exists():
+        compared = run_cli("rac-bench", "compare", level, other)
+        assert compared.returncode == 0, compared.stderr
+
+
+def test_other_data_and_typos_do_not_touch_a_study(finished, folder, tmp_path):
+    study, out, _ = finished
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    (other / "test" / "S1.h5").unlink()
+    write_store(other, ["S1"], "test", settings={"note": "another"})
+    with pytest.raises(UsageError, match="another experiment, or one on other data"):
+        run_study(study, other, out, overrides=OVERRIDES, device="cpu", quiet=True, resume=True)
+    for changes, where in (({"max_epochs": 0}, "cpu"), ({}, "tpu")):
+        with pytest.raises(UsageError):
+            run_study(study, folder, tmp_path / "new", overrides={**OVERRIDES, **changes}, device=where, quiet=True)
+        assert not (tmp_path / "new").exists()
+
+
+def test_a_store_must_be_what_its_name_says(folder, tmp_path):
+    place = tmp_path / "data"
+    shutil.copytree(folder, place)
+    shutil.copy(place / "test" / "S1.h5", place / "test" / "T.h5")
+    with pytest.raises(DataError, match=r"T\.h5 says it is 'S1'"):
+        open_folder(place)
+    write_store(tmp_path, ["train"], "train")
+    same = tuple(f"testvideo{n:02d}_{n:05d}" for n in range(12))
+    write_store(tmp_path, ["val"], "val", ids=same)
+    write_store(tmp_path, list(VIDEO_TARGETS), "test")
+    with pytest.raises(DataError, match="9 clips are in val and in the test domains"):
+        open_folder(tmp_path)
+
+
+def test_what_videos_have_no_use_for_is_refused(finished, folder, run_cli):
+    data = ("--data", folder)
+    for arguments, words in (
+        (("--experiment", "d48-a", *data, "--shrink", "0"), "shrink 0 is not possible"),
+        (("--experiment", "d48-a", *data, "--data-seed", "4"), "leave out --data-seed"),
+        ((*data, "--digits", "embedded"), "leave out --digits"),
+        ((*data, "--data-dir", "x"), "leave out --data-dir"),
+        ((*data, "--model", "convlstm-4l", "--hidden", "2"), "take convlstm-4l-small"),
+    ):
+        refused = run_cli("rac-bench", "run", *arguments)
+        assert refused.returncode == 2 and words in refused.stderr, refused.stderr
+    refused = run_cli("rac-bench", "probe", finished[1] / "3dcnn-4l")
+    assert refused.returncode == 2 and "was trained on videos" in refused.stderr
