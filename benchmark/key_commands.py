@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from tsgen.common.errors import UsageError
+
 
 @click.command("key")
 @click.argument("source", type=click.Path(path_type=Path))
@@ -33,13 +35,15 @@ def key(
     """
     from tsgen.common.files import check_output_file
 
-    if out is not None:
+    if out is not None and out.parent.exists():
         check_output_file(out, force)
     from benchmark.statistics import majority_share
     from benchmark.submission.key_file import key_from, write_key
 
     found = key_from(source, domain, split, content_hash)
     if out is not None:
+        _make_folder(out.parent)
+        check_output_file(out, force)
         write_key(out, found)
     populated = len(set(found.label.tolist()))
     facts = {
@@ -61,3 +65,10 @@ def key(
     )
     if out is not None:
         click.echo(f"Written to {out}.", err=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UsageError(f"--out: the folder {folder} cannot be made: {problem}.") from problem

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.config import PRECISIONS, PRESETS, TARGETS, RunConfig
+from benchmark.config import PRECISIONS, TARGETS, RunConfig
 from benchmark.models import MODELS, PAPER_HIDDEN
+from benchmark.sweep.grid import SWEEP_PRESETS
 from tsgen.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _protocol_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--hidden", help=f"List of hidden units a layer. [{','.join(map(str, PAPER_HIDDEN))}]")
 @click.option("--sources", help=f"List of domains to train on. [{','.join(TARGETS)}]")
 @click.option("--seeds", help=f"List of training seeds. [paper: {','.join(map(str, DEFAULTS.seeds))}; quick: 42]")
-@click.option("--preset", default=DEFAULTS.preset, show_default=True, help=f"Protocol: {', '.join(PRESETS)}.")
+@click.option("--preset", default=DEFAULTS.preset, show_default=True, help=f"Protocol: {', '.join(SWEEP_PRESETS)}.")
 @_protocol_options
 @click.option("--digits", default="auto", show_default=True, help="Digits of the mnist domains, as in rac-bench run.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Cache of clip files, as in rac-bench run.")

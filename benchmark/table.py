@@ -67,6 +67,8 @@ TEXTURE_WORDS = {
     OPEN: "open; a low T/V deserves the paper's asterisk, with a question mark.",
 }
 
+NO_TEXTURE = "T/S1 does not exist, because S1 has no hit"
+
 
 def _of_target(row: Row, text: str) -> str:
     return "" if row.role == SOURCE_ROLE else text
@@ -136,9 +138,8 @@ def _notes(card: Scorecard) -> list[str]:
     if len(card.seeds) > 1 and any(row.accuracy.variance != SEEDS_AND_CLIPS for row in card.rows):
         notes.append("An accuracy of 0 or 1 has exact bounds from the clips alone.")
     if card.texture_verdict is not None:
-        notes.append(
-            f"T/S1 = {_value(card.texture)} ({_interval(card.texture)}): {TEXTURE_WORDS[card.texture_verdict]}"
-        )
+        shown = NO_TEXTURE if card.texture is None else f"T/S1 = {_value(card.texture)} ({_interval(card.texture)})"
+        notes.append(f"{shown}: {TEXTURE_WORDS[card.texture_verdict]}")
     if not card.valid:
         notes.append("WARNING: V is not above guessing by its interval; rr and rr* mean nothing here.")
     digits = sorted({(row.digits_source, row.digits_sha256) for row in card.rows if row.digits_source})

@@ -37,7 +37,11 @@ class DamagedVideo(DataError):  # noqa: N818 - a finding about a file, which aud
 
     def __init__(self, path: Path, reason: str, detail: str, num_frames: int = 0) -> None:
         super().__init__(f"{path}: {reason}: {detail}")
-        self.reason, self.detail, self.num_frames = reason, detail, num_frames
+        self.path, self.reason, self.detail, self.num_frames = path, reason, detail, num_frames
+
+    def __reduce__(self) -> tuple[type[DamagedVideo], tuple[Path, str, str, int]]:
+        # Made again from its own arguments, not from the message: so it can come from a worker process.
+        return DamagedVideo, (self.path, self.reason, self.detail, self.num_frames)
 
 
 def require_av() -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from diving48_domains.annotations import DivingFolder, open_folder
 from diving48_domains.mini.config import MiniConfig
 from tsgen.common.errors import UsageError
+from tsgen.common.files import locked
 
 CACHE_VARIABLE = "D48DOM_CACHE"
 SPLIT = "test"
@@ -59,11 +60,18 @@ def ensure_embedded(
 
     A segmenter needs the extra diving48. After an interruption the next call goes on where this one stopped.
     """
+    cache = cache_folder()
+    with locked(cache, wait=True):  # a second build waits for the first one's clips and segmenter
+        return _ensure(what, cache, say, workers, quiet)
+
+
+def _ensure(
+    what: Embedded, cache: Path, say: Callable[[str], None], workers: int | None, quiet: bool
+) -> tuple[DivingFolder, Path]:
     from diving48_domains.build import truth_path
     from diving48_domains.mini.dataset import write_mini
     from diving48_domains.segmenter import require_torchvision
 
-    cache = cache_folder()
     if what.epochs == 0:
         data = cache / what.name
         say(f"no --data: a mini-Diving48 of {what.config.classes} with its true masks, in {data}")

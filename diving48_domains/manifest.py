@@ -6,6 +6,7 @@ A :class:`Journal` is a manifest in the making: lines in the order in which clip
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tsgen.common.errors import DataError, UsageError
-from tsgen.common.files import write_text_atomic
+from tsgen.common.files import locked, write_text_atomic
 
 FORMAT, VERSION = "d48dom-manifest", 1
 MAX_LINE_BYTES, MAX_CLIPS = 1 << 22, 1_000_000
@@ -149,7 +150,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 class Journal:
-    """What is finished so far, so that a killed run goes on where it was. Opened by one process at a time.
+    """What is finished so far, so that a killed run goes on where it was. UsageError when another process has it.
 
     ``key``: everything that decides the output; a journal of another key is refused. ``records``: by clip id.
     :meth:`add` collects; :meth:`flush` makes durable. Write the data the lines speak of to the disk before flushing.
@@ -163,6 +164,12 @@ class Journal:
         if path.is_file():
             self._resume(first)
         self._file = path.open("ab")
+        self._lock = contextlib.ExitStack()
+        try:
+            self._lock.enter_context(locked(path))
+        except BaseException:
+            self._file.close()
+            raise
         if not self._file.tell():
             self._append(first)
 
@@ -180,6 +187,7 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+        self._lock.close()
 
     def remove(self) -> None:
         self.close()

@@ -30,7 +30,7 @@ from tsgen.common.errors import UsageError
 @click.option(
     "--labelled-share", type=float, help="They come from this first part of a clip.  [default: 2/3, as published]"
 )
-@click.option("--workers", type=int, help="Processes.  [default: one a core]")
+@click.option("--workers", type=int, help="Processes, 0 for none beside this one.  [default: one a core]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def mini(

@@ -152,6 +152,8 @@ def pack(
     if lists is None:
         train, val = split_entries(entries, options)
         lists = {TRAIN: train, VAL: val}
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; give a folder.")
     out.mkdir(parents=True, exist_ok=True)
     return [_pack_one(folder, name, lists[name], out, options, workers, force, quiet) for name in lists]
 
@@ -176,6 +178,12 @@ def _pack_one(
         there = read_manifest(manifest_path)
         if there.header.get("key") != key_hash(key):
             raise UsageError(f"{path} was made from other data or with other options; add --force or another --out.")
+        failed = [one.clip_id for one in there.clips if one.outcome == "failed"]
+        if failed and options.on_bad_clip == "error":
+            raise UsageError(
+                f"{path} was packed without {len(failed)} bad clips, the first is {failed[0]}; give --on-bad-clip drop "
+                "to take it as it is, or --force to pack it anew."
+            )
         return _report(path, there.clips, was_there=True)
     tasks = [_task(folder, row, entry) for row, entry in enumerate(entries)]
     absent = [task.entry.clip_id for task in tasks if task.video is None]
@@ -192,9 +200,9 @@ def _pack_one(
         _write_all(writer, name, tasks, options, workers, quiet)
         hashes = writer.finish()
         clips = [writer.journal.records[clip_id] for clip_id in ids]
-    header = {"kind": "pack", "split": name, "key": key_hash(key), "parameters": key, "content_hash": hashes[name]}
-    write_manifest(manifest_path, header, clips)
-    journal.unlink(missing_ok=True)
+        header = {"kind": "pack", "split": name, "key": key_hash(key), "parameters": key, "content_hash": hashes[name]}
+        write_manifest(manifest_path, header, clips)
+        writer.done()
     return _report(path, clips, was_there=False)
 
 

@@ -21,7 +21,7 @@ from benchmark.report.tables import (
 )
 from benchmark.scoring import Row
 from benchmark.statistics import Estimate
-from benchmark.table import TEXTURE_WORDS, is_uneven
+from benchmark.table import NO_TEXTURE, TEXTURE_WORDS, is_uneven
 
 SHOWN_HASH = 12
 
@@ -217,11 +217,11 @@ def _ratio_cells(entry: BoardEntry, row: Row) -> list[Cell]:
 
 def _texture_words(entry: BoardEntry) -> Markup | None:
     """T / S1 of Diving48 and what it says of T/V."""
-    texture = entry.card.texture
-    if texture is None or entry.card.texture_verdict is None:
+    texture, verdict = entry.card.texture, entry.card.texture_verdict
+    if verdict is None:
         return None
-    words = TEXTURE_WORDS[entry.card.texture_verdict]
-    return el("p", f"T/S1 = {value_text(texture)} {interval_text(texture)}: {words}", class_="soft")
+    shown = NO_TEXTURE if texture is None else f"T/S1 = {value_text(texture)} {interval_text(texture)}"
+    return el("p", f"{shown}: {TEXTURE_WORDS[verdict]}", class_="soft")
 
 
 def _class_of(column: Column) -> str | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmark import scoring
 from benchmark.config import TARGETS, RunConfig
-from benchmark.models import MODELS
+from benchmark.models import FAMILIES
 from benchmark.predictions import Predictions
 from benchmark.report.robustness import Detectable, detectable_of, effective_of
 from benchmark.results import RunDirectory
@@ -64,7 +64,7 @@ class BoardEntry:
 
     @property
     def model_title(self) -> str:
-        return MODELS[self.model].title if self.model in MODELS else self.model
+        return FAMILIES[self.model].title if self.model in FAMILIES else self.model
 
     @property
     def label(self) -> str:
@@ -243,7 +243,7 @@ def boards_of(entries: Sequence[BoardEntry]) -> list[Board]:
 
 
 def _order(entry: BoardEntry) -> tuple[int, str, int, str]:
-    families = list(MODELS)
+    families = list(FAMILIES)
     place = families.index(entry.model) if entry.model in families else len(families)
     return place, entry.model, entry.hidden, entry.name
 
@@ -267,7 +267,9 @@ def _entry(
             parameters, data = int(result["parameters"]), tuple(dict(facts) for facts in result["data"])
         except (KeyError, TypeError, ValueError) as problem:
             raise DataError(f"{run.result_path} is damaged: {problem!r}.") from problem
-    scored = scoring.Entry.of_run(config)
+    scored = runs[0].entry()  # its seeds alone differ from those of the others
+    targets = ordered_targets(scored.source, scored.targets)
+    scored = dataclasses.replace(scored, targets=targets, seeds=config.seeds)
     size = f"-h{config.hidden}" if config.hidden else ""
     return BoardEntry(
         name=f"{config.model}{size}-{config.source}",

@@ -65,13 +65,24 @@ def detectable_difference(a: Correct, b: Correct, level: float = LEVEL, power: f
 def detectable_ratio(
     val_a: Correct, target_a: Correct, val_b: Correct, target_b: Correct, level: float = LEVEL, power: float = POWER
 ) -> float | None:
-    """The factor > 1 between their rr; None where an accuracy is 0 or 1. Correlations are the means of both sets."""
+    """The factor > 1 between their rr; None where an accuracy is 0 or 1. Correlations are the means of both sets.
+
+    V and T of a model are of the same trainings: what these share (one with a high V has a high T) cancels in rr.
+    """
     V, T = measure(val_a, val_b), measure(target_a, target_b)
     if V is None or T is None:
         return None
-    seed_sd = math.hypot(V.seed_sd / V.accuracy, T.seed_sd / T.accuracy)
+    beyond = [_beyond_of_log_rr(val, target) for val, target in ((val_a, target_a), (val_b, target_b))]
+    seed_sd = math.sqrt(sum(beyond) / 2) if V.seeds > 1 else 0.0
     agreement, shared = (V.agreement + T.agreement) / 2, (V.shared + T.shared) / 2
     return minimum_detectable_ratio(V.n, T.n, V.accuracy, T.accuracy, V.seeds, seed_sd, agreement, shared, level, power)
+
+
+def _beyond_of_log_rr(val: Correct, target: Correct) -> float:
+    """Variance of log rr between trainings beyond what the clips explain, by the delta method."""
+    of = moments([val, target])
+    weights = np.array([-1.0, 1.0]) / of.mean
+    return max(of.S * float(weights @ (of.seeds - of.mixed) @ weights), 0.0)
 
 
 def _agreement(correct: Correct) -> float:

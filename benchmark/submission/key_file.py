@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.config import VIDEO_SOURCE
 from benchmark.predictions import FORMAT as PREDICTIONS
 from benchmark.predictions import read_predictions
 from benchmark.submission.answers import MAX_EXAMPLES, AnswerKey
@@ -29,6 +30,7 @@ from tsgen.common.h5guard import SIGNATURE, open_guarded, reading
 
 FORMAT = "rac-bench-answer-key"
 STORE = "d48dom-frames"
+PACKED = "pack"  # "kind" in the settings of stores of `d48dom pack`
 MAX_KEY_BYTES = 64 << 20
 MAX_CLASSES = 10_000
 MAX_ID = 2**63 - 1
@@ -128,7 +130,8 @@ def key_from(path: Path, domain: str | None, split: str | None, content_hash: st
     a list of Diving48 V2.
 
     The first three say themselves what they are of; UsageError where ``domain`` or ``split`` say otherwise. A list
-    needs both; of a store they may be given, as V of plain frames. DataError naming everything that is wrong.
+    needs both; of a store they may be given, as V of plain frames. The validation clips of ``d48dom pack`` are V's
+    without. DataError naming everything that is wrong.
     """
     kind = _kind_of(path)
     if kind == "list":
@@ -178,6 +181,8 @@ def key_of_list(path: Path, domain: str, split: str, content_hash: str | None = 
 
 
 def _kind_of(path: Path) -> str:
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give one file of it, like {path / 'val.h5'}.")
     if not path.is_file():
         return STORE  # it may be in shards
     with path.open("rb") as handle:
@@ -190,23 +195,40 @@ def _kind_of(path: Path) -> str:
 
 
 def _key_of_store(path: Path, domain: str | None, split: str | None) -> AnswerKey:
+    from benchmark.video_data import class_names
     from diving48_domains.framestore import open_store
 
     store = open_store(path)
+    said: dict[str, Any] = dict(store.settings)
+    if said.get("kind") == PACKED:
+        # The domain of a packed store is the name of its list; the validation clips are those of the source.
+        said["domain"] = VIDEO_SOURCE if said.get("split") == "val" and split in (None, "val") else None
     found = []
     for name, given, kind in (("domain", domain, DOMAIN), ("split", split, SPLIT)):
-        value = store.settings.get(name) if given is None else given  # V's frames are those of a plain domain
+        value = said.get(name) if given is None else given  # V's frames are those of a plain domain
         if not kind.holds(value):
-            raise UsageError(f"{path} has {name} {shown(value)}; give --{name}, {kind.allowed}.")
+            has = f"does not say its {name}" if value is None else f"has {name} {shown(value)}"
+            raise UsageError(f"{path} {has}; give --{name}, {kind.allowed}.")
         found.append(str(value))
-    return _key_of_names(found[0], found[1], list(store.ids), store.labels.tolist(), store.content_hash)
+    classes, labels = class_names(store.settings), store.labels.tolist()
+    beyond = sorted({label for label in labels if not 0 <= label < len(classes)})
+    if beyond:
+        raise DataError(f"{path} has label {beyond[0]}; its classes are 0..{len(classes) - 1}. Build it again.")
+    return _key_of_names(found[0], found[1], list(store.ids), labels, store.content_hash, classes)
 
 
-def _key_of_names(domain: str, split: str, names: list[str], labels: list[int], content_hash: str) -> AnswerKey:
+def _key_of_names(
+    domain: str,
+    split: str,
+    names: list[str],
+    labels: list[int],
+    content_hash: str,
+    class_names: tuple[str, ...] = DIVE_NAMES,
+) -> AnswerKey:
     return AnswerKey(
         domain=domain,
         split=split,
-        class_names=DIVE_NAMES,
+        class_names=class_names,
         content_hash=content_hash,
         clip_id=np.array([id_of_name(name) for name in names], dtype=np.int64),
         label=np.array(labels, dtype=np.int64),

@@ -28,6 +28,13 @@ FAMILY_OF = {
     "convlstm": "recurrence",
     "timesf-8": "attention",
     "timesf-1": "attention",
+    "3dcnn-4l": "convolution",
+    "3dcnn-6l": "convolution",
+    "3dcnn-11l": "convolution",
+    "convlstm-4l": "recurrence",
+    "convlstm-4l-small": "recurrence",
+    "timesf-4l": "attention",
+    "timesf-11l": "attention",
 }
 PRETRAINING_OF = {"torchvision": False, "timm": False, "hf": True}
 """Kind of outside model -> whether it comes with weights. Nobody but its author knows that of your own code."""
@@ -79,8 +86,12 @@ def submit_runs(paths: Sequence[Path], out: Path, words: Words) -> Submission:
             raise DataError(f"{run.path} was evaluated on other clips than {paths[0]}; evaluate all on the same.")
         facts = recorded
         predictions |= run.read_predictions(its)
-    protocol = f"rac-bench run: {protocol_of(config)}"
-    submission = describe(config, parameters, facts, replace(words, protocol=words.protocol or protocol))
+    selections = sorted({run.entry().selection for run in runs})
+    if len(selections) > 1:
+        raise UsageError(f"the checkpoints of --run were not chosen alike ({'; '.join(selections)}); give one kind.")
+    protocol = words.protocol or f"rac-bench run: {protocol_of(config)}"
+    said = replace(words, protocol=protocol, selection=words.selection or selections[0])
+    submission = describe(config, parameters, facts, said)
     write_submission(out, submission, predictions.values())
     return submission
 

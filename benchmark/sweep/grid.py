@@ -15,6 +15,9 @@ from tsgen.common.errors import DataError, UsageError, unknown_name
 AXES = ("model", "hidden", "source", "seeds")
 """The fields of a run's config in which the jobs of one sweep differ; the others are its protocol."""
 
+SWEEP_PRESETS = tuple(name for name, preset in PRESETS.items() if preset.source in TARGETS)
+"""Those that train on drawn clips; a study on videos has its own way through its models."""
+
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 Family = tuple[str, int]
@@ -54,7 +57,12 @@ class Grid:
     def parse(cls, preset: str, models: str | None, hidden: str | None, sources: str | None, seeds: str | None) -> Grid:
         """From lists like ``2,4,8``; None: the paper's, or for the seeds those of the preset."""
         if preset not in PRESETS:
-            raise unknown_name("preset", preset, PRESETS)
+            raise unknown_name("preset", preset, SWEEP_PRESETS)
+        if preset not in SWEEP_PRESETS:
+            raise UsageError(
+                f"--preset {preset} is for videos, which no sweep trains on; use rac-bench run --experiment, or "
+                f"--preset {' or '.join(SWEEP_PRESETS)} here."
+            )
         return cls(
             models=cls.models if models is None else parse_names(models),
             hidden=cls.hidden if hidden is None else parse_numbers("hidden", hidden),

@@ -33,9 +33,9 @@ from diving48_domains.mini.parts import (
     write_clip_joints,
     write_truth,
 )
-from diving48_domains.workers import run_jobs, usable_cores
+from diving48_domains.workers import number_of_workers, run_jobs
 from tsgen.common.errors import DataError, UsageError
-from tsgen.common.files import check_free_space, write_json_atomic
+from tsgen.common.files import check_free_space, locked, write_json_atomic
 
 RECIPE_FILE = "mini.json"
 TRUTH_FILE = "truth.h5"
@@ -59,20 +59,25 @@ class MiniSummary:
 def write_mini(out: Path | str, config: MiniConfig, *, workers: int | None = None, quiet: bool = False) -> MiniSummary:
     """Write the data set of ``config`` to the folder ``out``, or finish the one begun there (section 3.3).
 
-    ``workers`` processes, by default one a core. Raises UsageError when ``out`` holds anything else than this very
-    recipe, or the disk is too small; DataError when writing fails.
+    ``workers`` processes, by default one a core, 0 for none beside this one. Raises UsageError when ``out`` holds
+    anything else than this very recipe, another process writes to it, or the disk is too small; DataError when writing
+    fails.
     """
     out = Path(out)
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers {workers} is not possible; allowed: 1 or more.")
+    workers = number_of_workers(workers, sum(config.count(split) for split in SPLITS))
     if _begin(out, config):
         return MiniSummary(out, config, 0, sum(config.count(split) for split in SPLITS))
+    with locked(out):
+        return _make(out, config, workers, quiet)
+
+
+def _make(out: Path, config: MiniConfig, workers: int, quiet: bool) -> MiniSummary:
     tasks = plan_tasks(config)
     parts = out / PARTS_FOLDER
     parts.mkdir(exist_ok=True)
     open_tasks: list[Task] = [task for task in tasks if not is_done(parts, task)]
     try:
-        _make_all(out, config, open_tasks, len(tasks), workers or usable_cores(), quiet)
+        _make_all(out, config, open_tasks, len(tasks), workers, quiet)
         _assemble(out, config, tasks)
     except OSError as problem:
         raise DataError(

@@ -173,6 +173,22 @@ def test_power_is_what_it_says():
     assert 0.7 < np.mean([each == "A better" for each in found]) < 0.9
 
 
+def test_a_detectable_ratio_knows_that_v_and_t_vary_together():
+    """Trainings differ by far more than their rr, and a ratio is still found four times of five."""
+    rng = np.random.default_rng(4)
+
+    def trained(T, S=5, n=2000):
+        luck = np.exp(rng.normal(0, 0.25, (S, 1)).clip(-0.5, 0.5))  # of a training: in V and in T
+        return rng.random((S, n)) < 0.4 * luck, rng.random((S, n)) < T * luck
+
+    factor = np.median([detectable_ratio(*trained(0.25), *trained(0.25)) for _ in range(20)])
+    found = [
+        compare_ratios(*trained(0.25 * factor**0.5), *trained(0.25 * factor**-0.5)).verdict == "A better"
+        for _ in range(400)
+    ]
+    assert 0.7 < np.mean(found) < 0.9
+
+
 def test_nothing_is_detectable_where_nothing_varies():
     always, some = np.ones((1, 50), bool), np.arange(50)[None] % 2 == 0
     assert detectable_difference(always, some) is None

@@ -15,11 +15,12 @@ import torch
 from benchmark.config import VIDEO_TARGETS, make_config
 from benchmark.data import plan_data
 from benchmark.experiments import DIVING48_EXPERIMENTS, LEAST_SIDE_PX
-from benchmark.models import VIDEO_MODELS, build_model
+from benchmark.models import FAMILIES, VIDEO_MODELS, build_model
 from benchmark.models.convlstm import head_inputs
 from benchmark.models.specs import ClipShape
 from benchmark.run import run
 from benchmark.study import SHOWN, StudyConfig, render_study, run_study
+from benchmark.submission.write import FAMILY_OF
 from benchmark.video_data import class_names, open_folder, sizes, store_path
 from diving48_domains.framestore import StorePlan, open_store
 from diving48_domains.manifest import ClipRecord
@@ -156,6 +157,10 @@ def test_the_contenders_are_the_paper_s(letter):
     assert {title: VIDEO_MODELS[one.model].spec_of(one.hidden) for title, one in study.contenders.items()} == (
         DIVING48_EXPERIMENTS[letter].models
     )
+
+
+def test_submissions_know_every_family():
+    assert set(FAMILY_OF) == set(FAMILIES)
 
 
 @pytest.mark.parametrize("model", VIDEO_MODELS)

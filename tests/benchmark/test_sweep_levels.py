@@ -46,8 +46,9 @@ def test_every_job_keeps_its_levels(swept):
 @pytest.mark.parametrize("levels", [(), (0.05,), (0.05, 0.5, 1.0)])
 def test_other_levels_are_refused_before_anything_is_done(swept, data_dir, levels):
     before = sorted(str(path) for path in swept.path.rglob("*"))
-    with pytest.raises(UsageError, match=r"was begun with --levels 0\.05,1, not"):
+    with pytest.raises(UsageError, match=r"was begun with --levels 0\.05,1, not") as refused:
         sweep(swept, (0, 61), data_dir, levels)
+    assert "--resume" not in str(refused.value), "a sweep has no such option"
     assert sorted(str(path) for path in swept.path.rglob("*")) == before
 
 

@@ -16,12 +16,14 @@ import pytest
 from d48_scenes import CLIPS, HEIGHT, WIDTH, frames_of, write_folder
 
 from diving48_domains.annotations import ClipEntry, open_folder, source_id, write_list
+from diving48_domains.decoding import DamagedVideo
 from diving48_domains.framestore import open_store
 from diving48_domains.manifest import read_manifest
 from diving48_domains.pack import PackOptions, pack, split_entries
 from diving48_domains.sampling import uniform_indices
 from diving48_domains.workers import number_of_workers, run_jobs
 from tsgen.common.errors import DataError, UsageError
+from tsgen.common.files import locked
 
 NATIVE = PackOptions(size=(HEIGHT, WIDTH), val_share=0.4)
 
@@ -129,7 +131,13 @@ def test_videos_that_cannot_be_used_are_listed_or_stop_it(folder, tmp_path):
     with pytest.raises(DataError, match="1 of 3 clips of the list have no video"):
         pack(open_folder(root), tmp_path / "out", NATIVE, workers=0, quiet=True)
     dropping = dataclasses.replace(NATIVE, on_bad_clip="drop")
+    with pytest.raises(DamagedVideo, match=r"videoBBBBBB_00003\.mkv: "):  # it comes through the pool as it is
+        (root / "rgb" / "videoAAAAAA_00001.mkv").write_bytes((root / "rgb" / "videoBBBBBB_00004.mkv").read_bytes())
+        pack(open_folder(root), tmp_path / "damaged", NATIVE, workers=2, quiet=True)
+    (root / "rgb" / "videoAAAAAA_00001.mkv").unlink()
     packed = pack(open_folder(root), tmp_path / "out", dropping, workers=0, quiet=True)
+    with pytest.raises(UsageError, match="was packed without"):
+        pack(open_folder(root), tmp_path / "out", NATIVE, workers=0, quiet=True)
     assert (sum(one.clips for one in packed), sum(one.failed for one in packed)) == (3, 2)
     reasons = [
         one.reason for name in ("train", "val") for one in read_manifest(tmp_path / "out" / f"{name}.jsonl").clips
@@ -177,6 +185,17 @@ def test_the_command(folder, tmp_path, run_cli):
     assert [one["clips"] for one in json.loads(done.stdout)] == [3, 2]
     assert open_store(tmp_path / "o" / "train.h5").clip_shape == (32, 24, 32, 3)
     assert run_cli("d48dom", "pack", "--data", folder.root, "--size", "32").returncode == 2
+
+
+def test_one_process_at_a_time(folder, tmp_path):
+    (tmp_path / "train.journal").touch()
+    with locked(tmp_path / "train.journal"), pytest.raises(UsageError, match="another process works on"):
+        pack(folder, tmp_path, NATIVE, workers=0, quiet=True)
+    with locked(tmp_path), pytest.raises(UsageError, match="another process works on"), locked(tmp_path):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is a file; give a folder"):
+        pack(folder, tmp_path / "file", NATIVE, workers=0, quiet=True)
 
 
 def square(number):

@@ -137,7 +137,7 @@ def test_interrupted_make_leaves_nothing(tmp_path, sent):
     process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted: nothing half-written" in errors
+    assert "interrupted: no half-written result" in errors
     assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
 

@@ -63,7 +63,7 @@ def run_command(group: click.Group) -> NoReturn:
         click.echo(f"error: {problem}", err=True)
         sys.exit(problem.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\ninterrupted: nothing half-written is left behind.", err=True)
+        click.echo("\ninterrupted: no half-written result is left behind; what can be gone on with is kept.", err=True)
         sys.exit(INTERRUPTED_EXIT_CODE)
     except OSError as problem:  # a disk that fills up, a folder that may not be read: the user's to mend, no bug
         click.echo(f"error: {problem}", err=True)

@@ -93,6 +93,27 @@ def check_free_space(directory: Path, needed_bytes: int, what: str) -> None:
         )
 
 
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """One process at a time: an exclusive lock on an existing file or folder that ends with the process.
+
+    UsageError when another process has it, unless ``wait``. Nothing is locked where the system has no such locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    except BlockingIOError:
+        raise UsageError(f"another process works on {path}; wait until it has ended.") from None
+    finally:
+        os.close(descriptor)
+
+
 def _partial_name(final: Path) -> Path:
     """A name no other thread, process or machine that writes to the same folder has."""
     return final.with_name(f".{final.name}.partial-{secrets.token_hex(4)}-{_host()}-{os.getpid()}")

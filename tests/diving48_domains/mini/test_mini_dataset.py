@@ -197,8 +197,8 @@ def test_foreign_folders_and_small_disks_are_refused(tmp_path, monkeypatch):
         write_mini(tmp_path / "notes.txt", CONFIG)
     with pytest.raises(UsageError, match="create it first"):
         write_mini(tmp_path / "a" / "b", CONFIG)
-    with pytest.raises(UsageError, match="allowed: 1 or more"):
-        write_mini(tmp_path / "new", CONFIG, workers=0)
+    with pytest.raises(UsageError, match="allowed: 0 or more"):
+        write_mini(tmp_path / "new", CONFIG, workers=-1)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 100_000))
     with pytest.raises(UsageError, match="GB free"):
