@@ -96,10 +96,6 @@ class Audit:
             "videos": {clip: facts and asdict(facts) for clip, facts in self.videos.items()},
         }
 
-    def _list_json(self, split: str) -> dict[str, Any]:
-        entries = self.lists[split]
-        return {"clips": len(entries), "groups": len(_groups(entries)), "class_counts": self.class_counts(split)}
-
     def text(self, most: int = 5) -> str:
         """For reading: lists, what the videos are like, then each kind of problem with its first ``most`` clips."""
         lines = []

@@ -7,7 +7,6 @@ in a fixed order and without fused or reordered arithmetic, so that every machin
 from __future__ import annotations
 
 import functools
-import math
 
 import numpy as np
 from numba import njit
@@ -21,16 +20,24 @@ TAPS_PER_SIGMA = 55 / 15  # of the published blur, kept when only sigma is chose
 
 
 def size_for_sigma(sigma_px: float) -> int:
-    """The odd kernel size in px that cuts the Gaussian where the published one (55 for sigma 15) is cut."""
+    """The odd kernel size in px that cuts the Gaussian where the published one (55 for sigma 15) is cut.
+
+    UsageError unless sigma lies in 0 < sigma <= 999.
+    """
+    _check_sigma(sigma_px)
     return max(3, 2 * round((sigma_px * TAPS_PER_SIGMA - 1) / 2) + 1)
 
 
 def check_blur(sigma_px: float, size_px: int) -> None:
-    """UsageError unless sigma is finite and above 0 and the kernel size odd and in 3..999."""
-    if not (math.isfinite(sigma_px) and sigma_px > 0):
-        raise UsageError(f"the blur's sigma is a number of pixels above 0, got {sigma_px}.")
+    """UsageError unless sigma lies in 0 < sigma <= 999 and the kernel size odd and in 3..999."""
+    _check_sigma(sigma_px)
     if size_px % 2 == 0 or not 3 <= size_px <= MAX_SIZE_PX:
         raise UsageError(f"the blur's kernel size is an odd number of pixels from 3 to {MAX_SIZE_PX}, got {size_px}.")
+
+
+def _check_sigma(sigma_px: float) -> None:
+    if not 0 < sigma_px <= MAX_SIZE_PX:  # false for nan too
+        raise UsageError(f"the blur's sigma is a number of pixels above 0, at most {MAX_SIZE_PX}, got {sigma_px}.")
 
 
 @functools.lru_cache(maxsize=8)

@@ -167,8 +167,11 @@ def _draw_polygons(polygons: list[Any], height: int, width: int, where: str) -> 
 
 def _from_runs(counts: list[int], height: int, width: int, where: str) -> NDArray[np.bool_]:
     runs = np.array(counts, dtype=object)
-    if any(count < 0 for count in counts) or sum(counts) != height * width:
-        raise DataError(f"{where}: run lengths cover {sum(counts)} pixels of {height * width}, or are negative.")
+    # Each by itself first: a sum of endless whole numbers could not even be written into the message.
+    if not all(0 <= count <= height * width for count in counts):
+        raise DataError(f"{where}: a run length lies outside 0 to {height * width}, the pixels of the picture.")
+    if sum(counts) != height * width:
+        raise DataError(f"{where}: run lengths cover {sum(counts)} pixels of {height * width}.")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs.astype(np.int64))
     return flat.reshape((height, width), order="F")
 

@@ -38,6 +38,7 @@ ON_DAMAGE = {
     "skip": "leave the clip out and list it",
     "keep": "use the frames before the damage and list the clip; leave it out if there are none",
 }
+MAX_FRAMES = 4096  # a clip, when they are counted: a video has at most some hundred, and more would be repetitions
 MOST_AT_ONCE = 64  # frames: more are decoded in several passes over the clip, each of at most
 AT_ONCE_BYTES = 64 << 20
 RUN_FILE = "run.json"
@@ -63,8 +64,8 @@ class SegmentOptions:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.frames is not None and self.frames < 1:
-            raise UsageError(f"{self.frames} frames a clip; give 1 or more, or all.")
+        if self.frames is not None and not 1 <= self.frames <= MAX_FRAMES:
+            raise UsageError(f"{self.frames} frames a clip; give 1 to {MAX_FRAMES}, or all.")
         if self.on_damage not in ON_DAMAGE:
             raise unknown_name("--on-damage", self.on_damage, ON_DAMAGE)
         if self.shard is not None and not 0 <= self.shard[0] < self.shard[1]:
@@ -96,6 +97,11 @@ def segment(
     listed = sorted(entry.clip_id for entry in folder.entries(options.split))
     require_torchvision()
     clip_ids = listed if options.shard is None else listed[options.shard[0] :: options.shard[1]]
+    if options.shard is not None and not clip_ids:
+        raise UsageError(
+            f"shard {options.shard[0]}/{options.shard[1]} is empty: {options.split} has {len(listed)} clips; make at "
+            "most as many shards."
+        )
     task = Task(folder, segmenter, options, out.with_name(f"{out.name}.parts"))
     loaded = _load(task)
     facts = _facts(loaded, options, listed)
@@ -225,7 +231,8 @@ def _open_parts(parts: Path, facts: dict[str, Any], force: bool) -> None:
             same = json.loads(run.read_text(encoding="utf-8")) == facts
         if same:
             return
-        if not force:
+        # A run killed between making the folder and naming itself leaves nothing in it, or the half of a name.
+        if not force and not (parts.is_dir() and all(one.name.startswith(f".{RUN_FILE}.") for one in parts.iterdir())):
             raise UsageError(
                 f"{parts} holds parts of a run with another segmenter, list or options; repeat that run to finish it, "
                 "or add --force to start over."

@@ -84,8 +84,10 @@ def _open_coco(path: Path) -> MaskSource:
     scores: dict[int, list[float]] = {}
     for row in json.loads(path.read_bytes())["annotations"]:  # its structure was checked just now
         score = row.get("score", 1.0)
-        if isinstance(score, bool) or not isinstance(score, int | float):
-            raise DataError(f"{path}: the score of an annotation of image {row['image_id']} is {score!r:.20}.")
+        # Compared, not converted: JSON's whole numbers have no end, and most do not fit a float.
+        if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+            where = f"{path}: the score of an annotation of image {row['image_id']}"
+            raise DataError(f"{where} is a number in 0..1, got {score!r:.20}.")
         scores.setdefault(row["image_id"], []).append(float(score))
     clips: dict[str, dict[int, int]] = {}
     for key, (name, _, _) in pictures.items():

@@ -122,6 +122,8 @@ def evaluate(
 
     options = ScoreOptions(mask_threshold, score_threshold)
     if worst is not None:
+        if worst.suffix.lower() != ".png":
+            raise UsageError(f"--worst {worst}: the picture is a PNG; give a name that ends in .png.")
         check_output_file(worst, force)
     first, second = read_labelled(labels, images)
     if part is not None and (part not in ("train", "val") or not second):

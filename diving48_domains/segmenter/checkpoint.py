@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -36,12 +37,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     """Write atomically; equal tensors and facts give equal bytes."""
     on_cpu = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as partial:
+        partial.touch()
+        mode = stat.S_IMODE(partial.stat().st_mode)  # of a normal new file here; safetensors writes one with 0600
         try:
             save_file(on_cpu, partial, metadata={METADATA_KEY: json.dumps(dict(facts), sort_keys=True)})
         except SafetensorError as problem:  # how it reports a full disk, with the number in its text
             number = re.search(r"os error (\d+)", str(problem))
             known = [int(number[1])] if number else []
             raise OSError(*known, f"writing {path} failed: {problem}") from problem
+        partial.chmod(mode)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -58,6 +58,14 @@ def read_labelled(
     return read_coco(path, images or path.parent), ()
 
 
+def check_split(how: str, val_share: float) -> None:
+    """UsageError unless ``how`` is one of SPLITS and 0 < ``val_share`` < 1."""
+    if how not in SPLITS:
+        raise unknown_name("split", how, SPLITS)
+    if not 0 < val_share < 1:
+        raise UsageError(f"the share of validation frames lies in 0 < share < 1, got {val_share}.")
+
+
 def split_frames(
     frames: Sequence[LabelledFrame], how: str, val_share: float, seed: int
 ) -> tuple[tuple[LabelledFrame, ...], tuple[LabelledFrame, ...]]:
@@ -66,10 +74,7 @@ def split_frames(
     ``how``: "random" draws frames (the paper's way: neighbours of a validation frame may be trained on), "source" draws
     whole source videos until the share is reached.
     """
-    if how not in SPLITS:
-        raise unknown_name("split", how, SPLITS)
-    if not 0 < val_share < 1:
-        raise UsageError(f"the share of validation frames lies in 0 < share < 1, got {val_share}.")
+    check_split(how, val_share)
     if len(frames) < 2:
         raise DataError(f"{len(frames)} labelled frames cannot be divided; at least 2 are needed.")
     wanted = min(max(1, round(val_share * len(frames))), len(frames) - 1)

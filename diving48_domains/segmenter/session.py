@@ -15,10 +15,10 @@ import torchvision
 from diving48_domains.labels import LabelledFrame
 from diving48_domains.metrics import FrameScore, ScoreOptions, SegmentationMetrics, score_frames
 from diving48_domains.segmenter.checkpoint import CARD_NAME, read_card, save_segmenter
-from diving48_domains.segmenter.data import PUBLISHED_VAL_SHARE, content_hash, read_labelled, split_frames
+from diving48_domains.segmenter.data import PUBLISHED_VAL_SHARE, check_split, content_hash, read_labelled, split_frames
 from diving48_domains.segmenter.network import build_network
 from diving48_domains.segmenter.predict import Segmenter, select_device
-from diving48_domains.segmenter.train import Epoch, TrainOptions, begun_spec, elapsed, fit
+from diving48_domains.segmenter.train import Epoch, TrainOptions, begun_spec, check_same_training, elapsed, fit
 from diving48_domains.segmenter.weights import start_network
 from tsgen.common import VERSION
 from tsgen.common.errors import UsageError
@@ -41,6 +41,9 @@ class LabelSource:
     val: Path | None = None
     split: str = "random"
     val_share: float = PUBLISHED_VAL_SHARE
+
+    def __post_init__(self) -> None:
+        check_split(self.split, self.val_share)
 
     def read(self, seed: int) -> tuple[tuple[LabelledFrame, ...], tuple[LabelledFrame, ...], str]:
         """(train, val, how they were divided: "given", "random" or "source")."""
@@ -72,7 +75,8 @@ def train_segmenter(
     """Train and leave a segmenter in the folder ``out``; gives back the content of its ``segmenter.json``.
 
     Until the end the folder holds only the state to go on from, which ``resume`` needs; ``resume`` of a finished
-    training does nothing. UsageError when ``out`` holds anything and ``resume`` was not asked for.
+    training does nothing. UsageError when ``out`` holds anything and ``resume`` was not asked for, and when what it
+    holds was begun or made with other ``options`` or other labelled frames.
     """
     where = select_device(device)
     if threads is not None:
@@ -80,13 +84,19 @@ def train_segmenter(
     if (out / CARD_NAME).exists():
         if not resume:
             raise UsageError(f"--out {out} holds a segmenter; give another folder.")
+        card = read_card(out)[1]
+        found = card.get("frames")
+        check_same_training(
+            out, card.get("options"), options, found.get("sha256") if isinstance(found, dict) else None,
+            _identity(*source.read(options.seed)[:2]),
+        )  # fmt: skip
         say(f"{out} is finished: nothing to do.")
-        return read_card(out)[1]
+        return card
     state = out / STATE_NAME
     if out.exists() and not resume and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out} exists; add --resume to go on with a training in it, or give another folder.")
     train, val, split = source.read(options.seed)
-    identity = content_hash(train) + content_hash(val)
+    identity = _identity(train, val)
     out.mkdir(parents=True, exist_ok=True)
     begun = state.exists()
     if begun:  # it needs no weights to start from: they need not be fetched again
@@ -142,6 +152,10 @@ def evaluate_segmenter(
     )
     metrics, scores = score_frames(detections, [frame.masks for frame in frames], options)
     return metrics, scores, detections
+
+
+def _identity(train: Sequence[LabelledFrame], val: Sequence[LabelledFrame]) -> str:
+    return content_hash(train) + content_hash(val)
 
 
 def _file_hash(weights: str) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def fit(
     """Train until the epochs or the patience end; the weights of the best validation score, the first of equals.
 
     ``state``: a file that holds everything needed to go on and is replaced after every epoch; where it exists,
-    training goes on from it, and DataError is raised when it was made with other ``options`` or another ``identity``
+    training goes on from it, and UsageError is raised when it was made with other ``options`` or another ``identity``
     (the frames' hash). ``watch`` is called after an epoch is on disk.
     """
     if not train or not val:
@@ -165,7 +166,7 @@ def fit(
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = _optimizer(parameters, options)
     facts = {"options": options.to_json(), "identity": identity, "network": asdict(spec)}
-    history, best = _take_up(state, facts, network, optimizer) if state and state.exists() else ([], {})
+    history, best = _take_up(state, facts, options, network, optimizer) if state and state.exists() else ([], {})
     steps = math.ceil(len(train) / options.batch_size)
     with tqdm(
         total=options.epochs * steps, initial=len(history) * steps, unit="step", disable=True if quiet else None
@@ -280,13 +281,11 @@ def _packed(network: MaskRCNN, optimizer: torch.optim.Optimizer, best: dict[str,
 
 
 def _take_up(
-    path: Path, facts: dict[str, Any], network: MaskRCNN, optimizer: torch.optim.Optimizer
+    path: Path, facts: dict[str, Any], options: TrainOptions, network: MaskRCNN, optimizer: torch.optim.Optimizer
 ) -> tuple[list[Epoch], dict[str, Tensor]]:
     """Put a training back where its state file left it."""
     tensors, found = load_tensors(path)
-    for key, what in (("options", "options"), ("identity", "labelled frames")):
-        if found.get(key) != facts[key]:
-            raise DataError(f"{path} was begun with other {what}; give the same, or another --out.")
+    check_same_training(path, found.get("options"), options, found.get("identity"), facts["identity"])
     entries: dict[int, dict[str, Tensor]] = {}
     parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}}
     try:
@@ -303,6 +302,28 @@ def _take_up(
     except (KeyError, TypeError, ValueError, RuntimeError) as problem:
         raise DataError(f"{path} is no state of this training ({problem}); remove it to begin again.") from problem
     return history, parts["best"]
+
+
+def check_same_training(path: Path, found: Any, options: TrainOptions, found_identity: Any, identity: str) -> None:
+    """UsageError naming what differs when the training in ``path`` had other options or other labelled frames.
+
+    ``found`` and ``found_identity``: as read from ``path``; the identity is the hash of the frames as divided.
+    """
+    wanted = options.to_json()
+    if not isinstance(found, dict):
+        raise DataError(f"{path} holds no options of a training; give another --out.")
+    differing = [
+        f"{name.replace('_', ' ')} {shorten(str(found.get(name)), 40)}, not {shorten(str(value), 40)}"
+        for name, value in wanted.items()
+        if found.get(name) != value
+    ]
+    if differing:
+        raise UsageError(f"{path} was begun with other options ({'; '.join(differing)}); give those, or another --out.")
+    if found_identity != identity:
+        raise UsageError(
+            f"{path} was begun with other labelled frames, or with them divided otherwise; give the same --labels, "
+            "--val, --split and --val-share, or another --out."
+        )
 
 
 def begun_spec(path: Path) -> NetworkSpec:

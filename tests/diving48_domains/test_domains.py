@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -88,6 +90,9 @@ def test_everything_kept_is_the_plain_blur():
 def test_kernels_are_cut_where_the_published_one_is():
     assert size_for_sigma(15) == 55
     assert size_for_sigma(0.1) == 3
+    for sigma in (math.nan, math.inf, 1e308, 0.0, -1.0):
+        with pytest.raises(UsageError, match="sigma is a number of pixels above 0"):
+            size_for_sigma(sigma)
     assert all(size_for_sigma(sigma) % 2 for sigma in np.linspace(0.5, 40, 80))
 
 

@@ -221,7 +221,7 @@ GOOD = {"images": [{"id": 1, "file_name": "a.png", "height": 4, "width": 5}], "a
         ({"annotations": [{"image_id": 1, "segmentation": [[1, 2, 3]]}]}, "3 or more x, y pairs"),
         ({"annotations": [{"image_id": 1, "segmentation": [[1, 2, 3, 4, 5, 1e300]]}]}, "far outside"),
         ({"annotations": [{"image_id": 1, "segmentation": {"size": [4, 5], "counts": [19]}}]}, "cover 19 pixels of 20"),
-        ({"annotations": [{"image_id": 1, "segmentation": {"size": [4, 5], "counts": [25, -5]}}]}, "or are negative"),
+        ({"annotations": [{"image_id": 1, "segmentation": {"size": [4, 5], "counts": [25, -5]}}]}, "outside 0 to 20"),
         ({"annotations": [{"image_id": 1, "segmentation": {"size": [4, 5], "counts": "~~"}}]}, "no compressed"),
         ({"annotations": [{"image_id": 1, "segmentation": {"size": [4, 5], "counts": "o"}}]}, "inside a number"),
         ({"annotations": [{"image_id": 1, "segmentation": {"size": [5, 4], "counts": [20]}}]}, r"with size \[4, 5\]"),

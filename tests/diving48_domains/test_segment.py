@@ -168,6 +168,20 @@ def test_parts_of_another_run_are_not_mixed_in(world, whole, tmp_path):
         segment(world / "data", world / "net", out, OPTIONS)
 
 
+def test_a_run_killed_before_it_named_itself_is_begun_anew(world, whole, tmp_path):
+    out, parts = tmp_path / "out.h5", tmp_path / "out.h5.parts"
+    parts.mkdir()
+    (parts / ".run.json.partial-00000000-other-1").write_text("{")
+    segment(world / "data", world / "net", out, OPTIONS)
+    assert out.read_bytes() == whole
+    out.unlink()
+    parts.mkdir()
+    (parts / "thesis.txt").write_text("words")
+    with pytest.raises(UsageError, match="another segmenter, list or options"):
+        segment(world / "data", world / "net", out, OPTIONS)
+    assert (parts / "thesis.txt").exists()
+
+
 def test_a_damaged_part_is_told(world, tmp_path, monkeypatch):
     out = tmp_path / "out.h5"
     monkeypatch.setattr(module, "write_instances", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -221,12 +235,15 @@ def test_the_commands(world, whole, tmp_path, monkeypatch):
     for wrong, message in (
         (["--out", "x.h5", "--shard", "2/2"], "0/n to 1/n"),
         (["--out", "x.h5", "--shard", "half"], "write i/n"),
+        (["--out", "x.h5", "--shard", "9/10"], "shard 9/10 is empty: test has 5 clips"),
         (["--out", "x.h5", "--frames", "some"], "a number or all"),
+        (["--out", "x.h5", "--frames", "999999999"], "give 1 to 4096, or all"),
         (["--out", "x.h5", "--split", "val"], "val"),
         (["--out", "m.h5"], "--force"),
     ):
         with pytest.raises(UsageError, match=message):
             run("segment", *common, *wrong)
+    assert not (tmp_path / "x.h5").exists()
 
 
 def test_options_check_themselves():

@@ -54,6 +54,12 @@ def test_equal_weights_give_equal_bytes(folder, tmp_path_factory):
         assert (other / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_both_files_are_as_readable_as_any_new_file(folder):
+    (folder / "new").touch()
+    modes = {(folder / name).stat().st_mode for name in ("new", "model.safetensors", "segmenter.json")}
+    assert len(modes) == 1
+
+
 def test_weights_that_do_not_fit(folder):
     good = load_file(folder / "model.safetensors")
     name = "backbone.lateral.weight"

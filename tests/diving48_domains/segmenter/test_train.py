@@ -58,9 +58,9 @@ def test_a_state_of_other_options_or_frames_is_refused(frames, options, tmp_path
     state = tmp_path / "state.safetensors"
     one = make_options("tiny", epochs=1, batch_size=2)
     train(frames, one, state=state, identity="a")
-    with pytest.raises(DataError, match="begun with other options"):
+    with pytest.raises(UsageError, match=r"begun with other options \("):
         train(frames, options, state=state, identity="a")
-    with pytest.raises(DataError, match="begun with other labelled frames"):
+    with pytest.raises(UsageError, match="begun with other labelled frames"):
         train(frames, one, state=state, identity="b")
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(DataError, match="no whole safetensors file"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 from diving48_domains.segmenter.session import LabelSource, train_segmenter
 from diving48_domains.segmenter.train import make_options
 from diving48_domains.train_commands import evaluate, train
-from tsgen.common.errors import DataError, UsageError
+from tsgen.common.errors import UsageError
 
 QUICK = ("--arch", "tiny", "--epochs", "4", "--batch-size", "2", "--device", "cpu", "--threads", "1")
 
@@ -43,8 +44,16 @@ def test_a_finished_segmenter_is_not_trained_again(trained, labels):
     before = (out / "segmenter.json").read_bytes()
     with pytest.raises(UsageError, match="holds a segmenter"):
         call(train, "--labels", labels, "--out", out, *QUICK)
-    result = call(train, "--labels", labels, "--out", out, "--resume", *QUICK)
+    resumed = ("--labels", labels, "--out", out, "--resume", *QUICK, "--split", "source", "--val-share", "0.25")
+    result = call(train, *resumed)
     assert "nothing to do" in result.output
+    for other, message in (
+        (("--epochs", "9"), r"other options \(epochs 4, not 9\)"),
+        (("--seed", "1", "--learning-rate", "0.5"), r"\(seed 0, not 1; learning rate 0.001, not 0.5\)"),
+        (("--val-share", "0.5"), "other labelled frames"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            call(train, *resumed, *other)
     assert (out / "segmenter.json").read_bytes() == before
 
 
@@ -64,12 +73,24 @@ def test_resume_after_an_interruption_gives_the_same_files(trained, labels, tmp_
     split = ("--split", "source", "--val-share", "0.25")
     with pytest.raises(UsageError, match="add --resume"):
         call(train, "--labels", labels, "--out", out, *split, *QUICK)
-    with pytest.raises(DataError, match="other labelled frames"):
+    with pytest.raises(UsageError, match="other labelled frames"):
         call(train, "--labels", labels, "--out", out, "--resume", *QUICK)
     call(train, "--labels", labels, "--out", out, "--resume", *split, *QUICK)
     for name in ("model.safetensors", "segmenter.json"):
         assert (out / name).read_bytes() == (trained[0] / name).read_bytes()
     assert not (out / "state.safetensors").exists()
+
+
+def test_how_to_divide_is_checked_even_where_labels_are_divided_already(labels, tmp_path):
+    for name in ("train", "val"):
+        shutil.copytree(labels, tmp_path / "labels" / name)
+    for wrong, message in (
+        (("--split", "foo"), "unknown split 'foo'"),
+        (("--val-share", "nan"), "0 < share < 1, got nan"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            call(train, "--labels", tmp_path / "labels", "--out", tmp_path / "out", *wrong, *QUICK)
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_files_are_not_trained_over(labels, tmp_path):
@@ -92,5 +113,7 @@ def test_evaluate_prints_and_draws(trained, labels, tmp_path):
     assert (picture == (64, 255, 64)).all(axis=2).sum() > 500  # the labelled outlines
     with pytest.raises(UsageError, match="--force"):
         call(evaluate, *arguments, "--worst", worst)
+    with pytest.raises(UsageError, match=r"ends in \.png"):
+        call(evaluate, *arguments, "--worst", tmp_path / "worst.jpg")
     with pytest.raises(UsageError, match="--part val does not go with"):
         call(evaluate, *arguments, "--part", "val")
