@@ -17,10 +17,11 @@ from typing import Any
 from tqdm import tqdm
 
 from diving48_domains.annotations import ClipEntry, DivingFolder, source_id
-from diving48_domains.build_options import RESIZE_RULE, BuildOptions
+from diving48_domains.build_options import RESIZE_RULE, BuildOptions, check_encodable
 from diving48_domains.clip_build import Job, Places, build_clip
 from diving48_domains.domains import DOMAINS
-from diving48_domains.framestore import StorePlan, partial_path, shard_path, shard_rows
+from diving48_domains.earlier import MANIFEST_FILE, check_beside, check_outputs, remove_earlier, video_path
+from diving48_domains.framestore import StorePlan, shard_path, shard_rows
 from diving48_domains.instance_file import InstanceFile
 from diving48_domains.manifest import (
     ClipRecord,
@@ -39,7 +40,6 @@ from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import check_free_space, sha256_file
 
 TRUTH_FILE = "truth.h5"
-MANIFEST_FILE = "manifest.jsonl"
 FLUSH_VIDEOS = 16
 MAX_FACTS = 20_000  # characters of the instances' own facts that a manifest repeats
 RATIO = {"ffv1": 0.6, "mp4": 0.1, "mpeg4": 0.05}  # of the raw size, for the check of free space
@@ -103,12 +103,17 @@ def build(
         for name in options.domains
     }
     if force:
-        _remove(outputs, manifest_path)
+        remove_earlier(target, shard, [one.clip_id for one in entries])
     elif manifest_path.exists():
         there = read_manifest(manifest_path)
-        if there.header.get("key") == key_hash(key):
-            return BuildReport(target, outputs, manifest_path, there, True)
-        raise UsageError(f"{target} holds domains made from other data or with other options; add --force or --out.")
+        if there.header.get("key") != key_hash(key):
+            raise UsageError(
+                f"{target} holds domains made from other data or with other options; add --force or --out."
+            )
+        check_outputs(there, outputs, options)
+        return BuildReport(target, outputs, manifest_path, there, True)
+    else:
+        check_beside(target, shard)
     _make_folders(target, options, outputs)
     jobs = [
         Job(row, one.clip_id, one.label, source_id(one.clip_id), *_video(folder, one.clip_id))
@@ -213,7 +218,9 @@ def _into_videos(
         check_free_space(path.parent, needed, f"{len(ids)} clips in {len(outputs)} domains")
     journal = Journal(path, key)
     try:
-        todo = [row for row, clip_id in enumerate(ids) if clip_id not in journal.records]
+        todo = [
+            row for row, clip_id in enumerate(ids) if not _is_done(journal.records.get(clip_id), outputs, run.options)
+        ]
         for record in run.records(todo, Places(None, outputs)):
             journal.add(record)
             if journal.pending >= FLUSH_VIDEOS:
@@ -224,15 +231,28 @@ def _into_videos(
     return {}, check_order(journal.records, ids)
 
 
-def _entries(folder: DivingFolder, split: str, limit: int | None, shard: tuple[int, int]) -> tuple[ClipEntry, ...]:
-    entries = folder.entries(split)
-    if limit is not None:
-        if limit < 1:
-            raise UsageError(f"--limit is a number of clips, 1 or more, got {limit}.")
-        entries = tuple(entries[row] for row in sorted(set(uniform_indices(len(entries), limit).tolist())))
+def _is_done(record: ClipRecord | None, outputs: dict[str, Path], options: BuildOptions) -> bool:
+    """Was the clip finished by an earlier run, and are its videos still there?"""
+    if record is None or record.outcome != "written":
+        return record is not None
+    return all(video_path(path, record.clip_id, name, options).is_file() for name, path in outputs.items())
+
+
+def check_part(limit: int | None, shard: tuple[int, int]) -> None:
+    """UsageError for a limit or a shard that no list has."""
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit is a number of clips, 1 or more, got {limit}.")
     index, count = shard
     if not 0 <= index < count:
-        raise UsageError(f"shard {index} of {count}: shards are counted from 0 to {count - 1}.")
+        raise UsageError(f"--shard {index}/{count}: shards are counted from 0 to count - 1, as in 0/{max(count, 1)}.")
+
+
+def _entries(folder: DivingFolder, split: str, limit: int | None, shard: tuple[int, int]) -> tuple[ClipEntry, ...]:
+    check_part(limit, shard)
+    entries = folder.entries(split)
+    if limit is not None:
+        entries = tuple(entries[row] for row in sorted(set(uniform_indices(len(entries), limit).tolist())))
+    index, count = shard
     chosen = tuple(entries[row] for row in shard_rows(len(entries), index, count))
     if not chosen:
         raise UsageError(f"shard {index} of {count} is empty: {split} has {len(entries)} clips.")
@@ -240,13 +260,21 @@ def _entries(folder: DivingFolder, split: str, limit: int | None, shard: tuple[i
 
 
 def _with_size(options: BuildOptions, entries: tuple[ClipEntry, ...], source: InstanceFile) -> BuildOptions:
-    """A store has one frame size; "native" is that of the first clip, and others are refused when they come."""
-    if options.form != "hdf5" or options.size is not None:
+    """A store has one frame size; "native" is that of the first clip, and others are refused when they come.
+
+    Videos keep sizes of their own; the first clip's tells early whether the codec can hold them.
+    """
+    if options.size is not None:
         return options
     first = next((one.clip_id for one in entries if one.clip_id in source), None)
+    if first is None and options.form != "hdf5":
+        return options
     if first is None:
         raise DataError(f"{source.path} holds no clip of this list (the first is {entries[0].clip_id}).")
     clip = source.read(first)
+    if options.form != "hdf5":
+        check_encodable(options, (clip.height, clip.width))
+        return options
     return dataclasses.replace(options, size=(clip.height, clip.width))
 
 
@@ -305,20 +333,6 @@ def _make_folders(target: Path, options: BuildOptions, outputs: dict[str, Path])
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise UsageError(f"{folder} is a file; give another --out.") from None
-
-
-def _remove(outputs: dict[str, Path], manifest_path: Path) -> None:
-    """What an earlier run of the same form wrote, and nothing else."""
-    manifest_path.unlink(missing_ok=True)
-    manifest_path.with_suffix(".journal").unlink(missing_ok=True)
-    for path in outputs.values():
-        if path.is_dir():
-            for video in path.iterdir():
-                if video.suffix in (".mkv", ".mp4"):
-                    video.unlink()
-        else:
-            path.unlink(missing_ok=True)
-            partial_path(path).unlink(missing_ok=True)
 
 
 def _versions() -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +13,43 @@ import click
 
 from diving48_domains.build_options import FORMS, ON_BAD_CLIP, ON_EMPTY, PRESETS, BuildOptions
 from diving48_domains.domains import DOMAINS, check_threshold
+from diving48_domains.earlier import SHEET_FILE
+from diving48_domains.video import ON_DAMAGE
 from tsgen.common.errors import UsageError, unknown_name
 
-SHEET_FILE = "contact_sheet.png"
 EMBEDDED_SIZE = "native"
 EMBEDDED_BLUR_PX = 5.0
 """On frames of 160 px as 15 px on the published ones of 492."""
 
 
-def composition_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that decide how a frame is composed; ``build`` and ``preview`` share them."""
-    for option in reversed(
-        (
-            click.option("--threshold", type=float, help="Mask threshold t in [0, 1); 0 keeps boxes.  [default: 0.4]"),
-            click.option("--preset", default="default", show_default=True, help=f"One of {', '.join(PRESETS)}."),
-            click.option("--domains", help=f"Names with commas, of {','.join(DOMAINS)}.  [default: all]"),
-            click.option("--frames", help="Evenly spaced frames a clip, or `all` (videos only).  [default: 32]"),
-            click.option("--score-threshold", type=float, help="Detections below are no divers.  [default: 0.5]"),
-            click.option(
-                "--blur-sigma", type=float, help="Of the background's Gaussian, px.  [default: 15; without --data: 5]"
-            ),
-            click.option("--blur-size", type=int, help="Its kernel, odd px.  [default: 55, or 55/15 of sigma]"),
-            click.option("--no-halo", is_flag=True, help="Leave what is shown out of the blur."),
-            click.option("--fill", help="Colour of T's boxes, R,G,B.  [default: 124,117,104]"),
-            click.option("--box-expand", type=float, help="Boxes grow by this share a side.  [default: 1/28]"),
-        )
-    ):
-        command = option(command)
-    return command
+def composition_options(blur_default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that decide how a frame is composed; ``build`` and ``preview`` share them.
+
+    ``blur_default``: what the help of --blur-sigma gives as its default.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(_composition(blur_default)):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _composition(blur_default: str) -> tuple[Callable[..., Any], ...]:
+    return (
+        click.option("--threshold", type=float, help="Mask threshold t in [0, 1); 0 keeps boxes.  [default: 0.4]"),
+        click.option("--preset", default="default", show_default=True, help=f"One of {', '.join(PRESETS)}."),
+        click.option("--domains", help=f"Names with commas, of {','.join(DOMAINS)}.  [default: all]"),
+        click.option("--frames", help="Evenly spaced frames a clip, or `all` (videos only).  [default: 32]"),
+        click.option("--score-threshold", type=float, help="Detections below are no divers.  [default: 0.5]"),
+        click.option("--blur-sigma", type=float, help=f"Of the background's Gaussian, px.  [default: {blur_default}]"),
+        click.option("--blur-size", type=int, help="Its kernel, odd px.  [default: 55, or 55/15 of sigma]"),
+        click.option("--no-halo", is_flag=True, help="Leave what is shown out of the blur."),
+        click.option("--fill", help="Colour of T's boxes, R,G,B.  [default: 124,117,104]"),
+        click.option("--on-damage", help=f"Damaged videos: {', '.join(ON_DAMAGE)}.  [default: error]"),
+        click.option("--box-expand", type=float, help="Boxes grow by this share a side.  [default: 1/28]"),
+    )
 
 
 @click.command()
@@ -48,7 +57,7 @@ def composition_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--instances", help="An instances file of `d48dom segment`, or `truth` for Mini-Diving48's own masks.")
 @click.option("--split", default="test", show_default=True, help="Which list; several with commas.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("d48_domains"), show_default=True, help="Folder.")
-@composition_options
+@composition_options("15; without --data: 5")
 @click.option("--form", help=f"One of {', '.join(FORMS)}.  [default: hdf5]")
 @click.option("--quality", type=int, help="crf of mp4, bits/s of mpeg4.")
 @click.option("--size", help="Width x height, as 224x224, or native.  [default: 224x224]")
@@ -103,19 +112,25 @@ def build(
         max_empty=max_empty,
         on_bad_clip=on_bad_clip,
     )
-    part = _numbers(shard, "/", "--shard", "2/8")
+    numbers = _numbers(shard, "/", "--shard", "2/8")
+    part = (numbers[0], numbers[1])
     from diving48_domains.build import build as build_domains
+    from diving48_domains.build import check_part
     from diving48_domains.preview import contact_sheet, save_image
 
+    check_part(limit, part)
+    splits = [one.strip() for one in split.split(",")]
     if without_data:
-        from diving48_domains.embedded import FULL, QUICK, ensure_embedded
+        from diving48_domains.embedded import FULL, QUICK, SPLIT, ensure_embedded
 
+        _check_splits(splits, [SPLIT], "without --data the list")
         made = QUICK if quick else FULL
         folder, source = ensure_embedded(made, _say, workers=workers, quiet=quiet or as_json)
     else:
         folder, source = data_and_instances(data, instances)
+        _check_splits(splits, folder.splits, f"the lists of {folder.root}")
     summaries = []
-    for name in [one.strip() for one in split.split(",")]:
+    for name in splits:
         report = build_domains(
             folder,
             name,
@@ -124,7 +139,7 @@ def build(
             options,
             workers=workers,
             limit=limit,
-            shard=(part[0], part[1]),
+            shard=part,
             force=force,
             quiet=quiet or as_json,
         )
@@ -143,6 +158,14 @@ def build(
         click.echo(_told(totals))
     if as_json:
         click.echo(json.dumps(summaries))
+
+
+def _check_splits(wanted: list[str], there: Iterable[str], whose: str) -> None:
+    """Every name, before the first of them is built."""
+    allowed = list(there)
+    for name in wanted:
+        if name not in allowed:
+            raise UsageError(f"--split {','.join(wanted)}: {name!r} is not among {whose}: {', '.join(allowed)}.")
 
 
 def _say(line: str) -> None:

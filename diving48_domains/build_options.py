@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from diving48_domains.domains import FAITHFUL, DomainOptions, check_domains
 from diving48_domains.sampling import FRAMES_PER_CLIP
 from diving48_domains.tracking import TRACK_PRESETS, TrackOptions
-from diving48_domains.video import CODECS, PUBLISHED_BIT_RATE, PUBLISHED_FPS
+from diving48_domains.video import CODECS, ON_DAMAGE, PUBLISHED_BIT_RATE, PUBLISHED_FPS, QUALITY_RANGE
 from tsgen.common.errors import UsageError, unknown_name
 
 ON_EMPTY = {
@@ -39,7 +39,7 @@ class BuildOptions:
     ``num_frames``: evenly spaced frames a clip, None for all (videos only); ``by``: evenly spaced by "index" or "time";
     ``fps``: of written videos, None keeps the clip's duration; ``on_empty``: one of ON_EMPTY; ``max_empty``: share of
     frames without a diver above which a clip is flagged, or dropped; ``on_bad_clip``: one of ON_BAD_CLIP;
-    ``on_damage``: as in ``read_frames``.
+    ``on_damage``: a key of ``video.ON_DAMAGE``. UsageError for what is not possible, before anything is decoded.
     """
 
     domains: tuple[str, ...] = ("O", "C", "S1", "S2", "T", "T_union", "B")
@@ -65,6 +65,8 @@ class BuildOptions:
             raise unknown_name("policy for frames without a diver", self.on_empty, ON_EMPTY)
         if self.on_bad_clip not in ON_BAD_CLIP:
             raise unknown_name("policy for bad clips", self.on_bad_clip, ON_BAD_CLIP)
+        if self.on_damage not in ON_DAMAGE:
+            raise unknown_name("policy for damaged videos", self.on_damage, ON_DAMAGE)
         if not 0 <= self.max_empty <= 1:
             raise UsageError(f"max_empty is a share from 0 to 1, got {self.max_empty}.")
         if self.size is not None and not all(1 <= side <= 8192 for side in self.size):
@@ -75,11 +77,35 @@ class BuildOptions:
             raise UsageError("all frames of each clip go into videos only; give a number of frames, or --form ffv1.")
         if self.fps is not None and not 1 <= self.fps <= 240:
             raise UsageError(f"videos are written at 1 to 240 frames/s, got {self.fps}.")
-        lossless = not (CODECS[FORMS[self.form][0]].quality if FORMS[self.form][0] else "")
-        if lossless and self.quality is not None:
-            raise UsageError(f"form {self.form} is lossless; leave the quality out (got {self.quality}).")
+        self._check_quality()
+        if self.size is not None:
+            check_encodable(self, self.size)
         if self.on_empty == "fill":
             object.__setattr__(self, "composition", replace(self.composition, fill_empty=True))
+
+    def _check_quality(self) -> None:
+        codec, _, own = FORMS[self.form]
+        meaning = CODECS[codec].quality if codec else ""
+        if not meaning:
+            if self.quality is not None:
+                raise UsageError(f"form {self.form} is lossless; leave the quality out (got {self.quality}).")
+            return
+        low, high = QUALITY_RANGE[meaning]
+        if self.quality is not None and not low <= self.quality <= high:
+            raise UsageError(
+                f"the quality of form {self.form} is a {meaning} of {low} to {high}, {own} by default; "
+                f"got {self.quality}."
+            )
+
+
+def check_encodable(options: BuildOptions, size: tuple[int, int]) -> None:
+    """UsageError when the form's codec cannot hold frames of ``size`` (height, width) px. O is never re-encoded."""
+    odd = size[0] % 2 or size[1] % 2
+    if odd and FORMS[options.form][0] == "h264" and set(options.domains) != {"O"}:
+        raise UsageError(
+            f"form {options.form} (h264, 4:2:0) needs an even width and height, got {size[1]}x{size[0]}; give another "
+            "--size, or --form ffv1 or mpeg4."
+        )
 
 
 PRESETS: dict[str, BuildOptions] = {

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diving48_domains.build_options import FORMS, BuildOptions, suffix_of
+from diving48_domains.build_options import FORMS, BuildOptions
 from diving48_domains.domains import box_pixels, compose_frames
+from diving48_domains.earlier import video_path
 from diving48_domains.instance_file import InstanceFile
 from diving48_domains.instances import ClipInstances, Instance
 from diving48_domains.manifest import ClipRecord
@@ -274,7 +275,7 @@ def _write_videos(
     codec, _, quality = FORMS[options.form]
     outputs = {}
     for name, folder in folders.items():
-        path = folder / f"{clip_id}{suffix_of(name, options)}"
+        path = video_path(folder, clip_id, name, options)
         frames = (
             frame
             for versions, times in zip(composed((name,)), repeats, strict=True)

@@ -188,18 +188,19 @@ def fingerprint(frames: NDArray[np.uint8]) -> str:
 
 
 def _parts(path: Path) -> list[Path]:
+    shards = shards_of(path)
     if path.is_file():
+        if shards:
+            raise DataError(
+                f"{path.parent} holds {path.name} and {len(shards)} shards of it ({min(shards.values()).name}); "
+                "which of them is meant cannot be told: delete one or the other."
+            )
         return [path]
     if partial_path(path).is_file():
         raise DataError(f"{path} is unfinished; run the command that makes it again, it goes on where it stopped.")
-    shards = {}
-    for one in path.parent.glob(f"{glob.escape(path.stem)}-*{path.suffix}"):
-        match = re.fullmatch(r"-(\d{5})-of-(\d{5})", one.stem[len(path.stem) :])
-        if match:
-            shards[int(match[1]), int(match[2])] = one
-    counts = {count for _, count in shards}
     if not shards:
         raise DataError(f"{path}: no such file.")
+    counts = {count for _, count in shards}
     if len(counts) > 1:
         raise DataError(f"{path.parent} holds shards of {path.stem} of {sorted(counts)}; keep one set of them.")
     count = counts.pop()
@@ -207,6 +208,17 @@ def _parts(path: Path) -> list[Path]:
     if missing:
         raise DataError(f"{path}: of {count} shards {len(missing)} are missing, the first is {missing[0]}.")
     return [shards[index, count] for index in range(count)]
+
+
+def shards_of(path: Path, ending: str = "") -> dict[tuple[int, int], Path]:
+    """The files that are there of those :func:`shard_path` names, by (index, count); ``ending`` follows the name."""
+    found = {}
+    pattern = re.compile(f"{re.escape(path.stem)}-(\\d{{5}})-of-(\\d{{5}}){re.escape(path.suffix + ending)}", re.ASCII)
+    for one in path.parent.glob(f"{glob.escape(path.stem)}-*"):
+        match = pattern.fullmatch(one.name)
+        if match:
+            found[int(match[1]), int(match[2])] = one
+    return found
 
 
 def _open_part(path: Path) -> FrameStore:

@@ -16,7 +16,7 @@ from tsgen.common.errors import UsageError
 @click.argument("clip")
 @click.option("--data", type=click.Path(path_type=Path), help="A folder in Diving48's form.")
 @click.option("--instances", help="An instances file of `d48dom segment`, or `truth` for Mini-Diving48's own masks.")
-@composition_options
+@composition_options("15")
 @click.option("--out", type=click.Path(path_type=Path), help="The sheet, a PNG.  [default: CLIP.png]")
 @click.option("--animation", type=click.Path(path_type=Path), help="Also a moving picture: .gif, .png or .webp.")
 @click.option("--columns", type=int, default=8, show_default=True, help="Frames in the sheet.")

@@ -47,7 +47,7 @@ LAYERS = {
         {"annotations", "pasting", "tracks", "blur", "manifest", "linking", "decoding"},
         {"video", "labels", "coco", "instance_file", "framestore", "tracking", "domains", "metrics"},
         {"storewriter", "mini", "segmenter", "sources", "audit", "build_options"},
-        {"segment", "clip_build", "pack"},
+        {"segment", "clip_build", "pack", "earlier"},
         {"build", "truth", "truth_plot", "embedded"},
         {"preview"},
         {

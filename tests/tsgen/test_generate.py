@@ -129,6 +129,8 @@ def test_interrupted_make_leaves_nothing(tmp_path, sent):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A suite that was itself started in the background has Ctrl-C ignored, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads here
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".big.h5.partial-*")) and time.monotonic() < deadline:
