@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from diving48_domains.annotations import ClipEntry, DivingFolder, source_id
+from diving48_domains.annotations import ClipEntry, DivingFolder
 from diving48_domains.build_options import RESIZE_RULE, BuildOptions, check_encodable
 from diving48_domains.clip_build import Job, Places, build_clip
 from diving48_domains.domains import DOMAINS
-from diving48_domains.earlier import MANIFEST_FILE, check_beside, check_outputs, remove_earlier, video_path
-from diving48_domains.framestore import StorePlan, shard_path, shard_rows
+from diving48_domains.earlier import (
+    JOURNAL_SUFFIX,
+    MANIFEST_FILE,
+    check_beside,
+    check_outputs,
+    read_finished,
+    remove_earlier,
+    video_path,
+)
+from diving48_domains.framestore import shard_path, shard_rows
 from diving48_domains.instance_file import InstanceFile
+from diving48_domains.jobs import check_videos, fill_stores, jobs_of, make_folder, work_off
 from diving48_domains.manifest import (
     ClipRecord,
     Journal,
@@ -33,8 +40,7 @@ from diving48_domains.manifest import (
     write_manifest,
 )
 from diving48_domains.sampling import uniform_indices
-from diving48_domains.storewriter import StoreWriter
-from diving48_domains.workers import number_of_workers, run_jobs
+from diving48_domains.storewriter import Slots
 from tsgen.common import VERSION
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import check_free_space, sha256_file
@@ -93,10 +99,11 @@ def build(
     manifest_path = shard_path(target / MANIFEST_FILE, index, count)
     with InstanceFile(instances) as source:
         entries = _entries(folder, split, limit, shard)
+        jobs = jobs_of(folder, entries)
         options = _with_size(options, entries, source)
         key = _key(folder, split, source, options, limit, shard)
         if options.on_bad_clip == "error":
-            _check_complete(folder, entries, source)
+            _check_complete(folder, jobs, source)
         facts = source.facts
     outputs = {
         name: shard_path(target / f"{name}.h5", index, count) if options.form == "hdf5" else target / name
@@ -105,22 +112,15 @@ def build(
     if force:
         remove_earlier(target, shard, [one.clip_id for one in entries])
     elif manifest_path.exists():
-        there = read_manifest(manifest_path)
-        if there.header.get("key") != key_hash(key):
-            raise UsageError(
-                f"{target} holds domains made from other data or with other options; add --force or --out."
-            )
+        there = read_finished(manifest_path, key, f"{target} holds domains")
         check_outputs(there, outputs, options)
         return BuildReport(target, outputs, manifest_path, there, True)
     else:
         check_beside(target, shard)
-    _make_folders(target, options, outputs)
-    jobs = [
-        Job(row, one.clip_id, one.label, source_id(one.clip_id), *_video(folder, one.clip_id))
-        for row, one in enumerate(entries)
-    ]
+    for place in (target, *(outputs.values() if options.form != "hdf5" else ())):
+        make_folder(place)
     run = _Run(jobs, instances, options, workers, quiet, split)
-    journal = manifest_path.with_suffix(".journal")
+    journal = manifest_path.with_suffix(JOURNAL_SUFFIX)
     if options.form == "hdf5":
         hashes, clips = _into_stores(run, outputs, key, journal)
     else:
@@ -153,32 +153,16 @@ class _Run:
     quiet: bool
     title: str
 
-    def records(self, rows: Iterable[int], places: Places) -> Iterator[ClipRecord]:
+    def records(self, jobs: list[Job], places: Places) -> Iterator[ClipRecord]:
         """As clips are finished, in any order."""
-        jobs = [self.jobs[row] for row in rows]
-        workers = number_of_workers(self.workers, len(jobs))
-        done = _side_by_side if workers > 1 else _one_by_one
-        bar = tqdm(total=len(self.jobs), initial=len(self.jobs) - len(jobs), unit="clip", desc=self.title,
-                   disable=True if self.quiet else None)  # fmt: skip
-        with bar:
-            for record in done(jobs, self.instances, self.options, places, workers):
-                bar.update()
-                yield record
-
-
-def _one_by_one(
-    jobs: list[Job], instances: Path, options: BuildOptions, places: Places, workers: int
-) -> Iterator[ClipRecord]:
-    with InstanceFile(instances) as source:
-        for job in jobs:
-            yield build_clip(job, source, options, places)
-
-
-def _side_by_side(
-    jobs: list[Job], instances: Path, options: BuildOptions, places: Places, workers: int
-) -> Iterator[ClipRecord]:
-    for _, record in run_jobs(_work, jobs, workers, _start_worker, (instances, options, places)):
-        yield record
+        arguments = (self.instances, self.options, places)
+        how: dict[str, Any] = {"title": self.title, "workers": self.workers, "quiet": self.quiet}
+        try:
+            yield from work_off(_work, jobs, _start_worker, arguments, total=len(self.jobs), **how)
+        finally:
+            source = _worker.pop("source", None)  # where this process worked itself
+            if source is not None:
+                source.close()
 
 
 _worker: dict[str, Any] = {}
@@ -197,14 +181,12 @@ def _into_stores(
 ) -> tuple[dict[str, dict[str, str]], tuple[ClipRecord, ...]]:
     size, num_frames = run.options.size, run.options.num_frames
     assert size is not None and num_frames is not None
-    ids = tuple(job.clip_id for job in run.jobs)
-    labels, groups = tuple(job.label for job in run.jobs), tuple(job.group for job in run.jobs)
-    plan = StorePlan(ids, labels, groups, num_frames, *size, key)
-    with StoreWriter(outputs, plan, journal) as writer:
-        for record in run.records(writer.todo(), Places(writer.slots, None)):
-            writer.record(record)
-        hashes = {name: {"content_hash": value} for name, value in writer.finish().items()}
-        return hashes, check_order(writer.journal.records, ids)
+
+    def records(jobs: list[Job], slots: dict[str, Slots]) -> Iterator[ClipRecord]:
+        return run.records(jobs, Places(slots, None))
+
+    hashes, clips = fill_stores(outputs, run.jobs, (num_frames, *size), key, journal, records)
+    return {name: {"content_hash": value} for name, value in hashes.items()}, clips
 
 
 def _into_videos(
@@ -218,9 +200,7 @@ def _into_videos(
         check_free_space(path.parent, needed, f"{len(ids)} clips in {len(outputs)} domains")
     journal = Journal(path, key)
     try:
-        todo = [
-            row for row, clip_id in enumerate(ids) if not _is_done(journal.records.get(clip_id), outputs, run.options)
-        ]
+        todo = [job for job in run.jobs if not _is_done(journal.records.get(job.clip_id), outputs, run.options)]
         for record in run.records(todo, Places(None, outputs)):
             journal.add(record)
             if journal.pending >= FLUSH_VIDEOS:
@@ -278,25 +258,15 @@ def _with_size(options: BuildOptions, entries: tuple[ClipEntry, ...], source: In
     return dataclasses.replace(options, size=(clip.height, clip.width))
 
 
-def _check_complete(folder: DivingFolder, entries: tuple[ClipEntry, ...], source: InstanceFile) -> None:
+def _check_complete(folder: DivingFolder, jobs: list[Job], source: InstanceFile) -> None:
     """Before hours of work: does every clip of the list have a video and instances?"""
-    absent = [one.clip_id for one in entries if folder.find_video(one.clip_id) is None]
-    if absent:
-        raise DataError(
-            f"{len(absent)} of {len(entries)} clips of the list have no video in {folder.root}, the first is "
-            f"{absent[0]}; `d48dom audit` lists them; --on-bad-clip drop leaves them out."
-        )
-    unknown = [one.clip_id for one in entries if one.clip_id not in source]
+    check_videos(jobs, folder.root)
+    unknown = [job.clip_id for job in jobs if job.clip_id not in source]
     if unknown:
         raise DataError(
-            f"{len(unknown)} of {len(entries)} clips of the list are not in {source.path}, the first is {unknown[0]}; "
+            f"{len(unknown)} of {len(jobs)} clips of the list are not in {source.path}, the first is {unknown[0]}; "
             "run `d48dom segment` on this list; --on-bad-clip drop leaves them out."
         )
-
-
-def _video(folder: DivingFolder, clip_id: str) -> tuple[Path, str]:
-    path = folder.find_video(clip_id) or folder.root / "rgb" / f"{clip_id}.mp4"
-    return path, path.relative_to(folder.root).as_posix()
 
 
 def _key(
@@ -325,14 +295,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(one) for name, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
-
-
-def _make_folders(target: Path, options: BuildOptions, outputs: dict[str, Path]) -> None:
-    for folder in (target, *(outputs.values() if options.form != "hdf5" else ())):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise UsageError(f"{folder} is a file; give another --out.") from None
 
 
 def _versions() -> dict[str, str]:

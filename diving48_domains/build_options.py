@@ -30,6 +30,18 @@ FORMS: dict[str, tuple[str, str, int | None]] = {
 RESIZE_RULE = "pillow bilinear, antialiased, stretched to the size"
 
 
+def check_sampling(size: tuple[int, int] | None, num_frames: int | None, by: str, on_bad_clip: str) -> None:
+    """UsageError for frames that no store or video can hold, or that cannot be chosen."""
+    if size is not None and not all(1 <= side <= 8192 for side in size):
+        raise UsageError(f"a frame's height and width are 1 to 8192 px, got {size}.")
+    if num_frames is not None and not 1 <= num_frames <= 4096:
+        raise UsageError(f"1 to 4096 frames a clip can be stored, got {num_frames}.")
+    if by not in ("index", "time"):
+        raise unknown_name("by", by, ("index", "time"))
+    if on_bad_clip not in ON_BAD_CLIP:
+        raise unknown_name("policy for bad clips", on_bad_clip, ON_BAD_CLIP)
+
+
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
     """Everything that decides what a build writes.
@@ -63,16 +75,11 @@ class BuildOptions:
             raise unknown_name("form", self.form, FORMS)
         if self.on_empty not in ON_EMPTY:
             raise unknown_name("policy for frames without a diver", self.on_empty, ON_EMPTY)
-        if self.on_bad_clip not in ON_BAD_CLIP:
-            raise unknown_name("policy for bad clips", self.on_bad_clip, ON_BAD_CLIP)
+        check_sampling(self.size, self.num_frames, self.by, self.on_bad_clip)
         if self.on_damage not in ON_DAMAGE:
             raise unknown_name("policy for damaged videos", self.on_damage, ON_DAMAGE)
         if not 0 <= self.max_empty <= 1:
             raise UsageError(f"max_empty is a share from 0 to 1, got {self.max_empty}.")
-        if self.size is not None and not all(1 <= side <= 8192 for side in self.size):
-            raise UsageError(f"a frame's height and width are 1 to 8192 px, got {self.size}.")
-        if self.num_frames is not None and not 1 <= self.num_frames <= 4096:
-            raise UsageError(f"1 to 4096 frames a clip can be stored, got {self.num_frames}.")
         if self.form == "hdf5" and self.num_frames is None:
             raise UsageError("all frames of each clip go into videos only; give a number of frames, or --form ffv1.")
         if self.fps is not None and not 1 <= self.fps <= 240:

@@ -30,7 +30,9 @@ MANY_INTERPOLATED = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One clip of the list; ``row``: its row in the stores; ``video`` and where its versions go."""
+    """One clip of the list. ``row``: its row in the stores; ``video``: where its file lies, or would; ``source``: how
+    records name it; ``refused``: why it must not be used, empty where it may.
+    """
 
     row: int
     clip_id: str
@@ -38,6 +40,18 @@ class Job:
     group: str
     video: Path
     source: str
+    refused: str = ""
+
+    def record(self, outcome: str, reason: str = "", **facts: Any) -> ClipRecord:
+        return ClipRecord(self.clip_id, self.label, self.group, outcome, reason, source=self.source, **facts)
+
+    def sha256(self) -> str:
+        """Of the video. DataError where there is none, or none that may be used."""
+        if self.refused:
+            raise DataError(f"{self.clip_id}: {self.refused}.")
+        if not self.video.is_file():
+            raise DataError(f"{self.clip_id}: its video {self.source} is absent.")
+        return sha256_file(self.video)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +91,17 @@ def build_clip(job: Job, instances: InstanceFile, options: BuildOptions, places:
     except DataError as problem:
         if options.on_bad_clip == "error":
             raise
-        return ClipRecord(job.clip_id, job.label, job.group, "failed", str(problem), source=job.source)
+        return job.record("failed", str(problem))
     shown, filled = track(clip, options.shown), track(clip, options.filled)
     status = _status(shown, filled)[looked_at]
-    chosen = _stored(video, options)
+    chosen = stored(video, options.num_frames, options.by)
     empty = (status != "detected") & (status != "interpolated")
     chosen, reason = _without_empty(chosen, empty, options)
     summary = _summary(status[chosen], shown, filled, options, looked_at)
     flags = _flags(status[chosen], summary, video, options)
-    record = ClipRecord(
-        job.clip_id,
-        job.label,
-        job.group,
+    record = job.record(
         "dropped",
         reason,
-        source=job.source,
         source_sha256=sha256,
         num_frames=video.num_frames,
         fps=round(video.fps, 6),
@@ -108,7 +118,7 @@ def build_clip(job: Job, instances: InstanceFile, options: BuildOptions, places:
 
     repeats = np.bincount(chosen, minlength=len(video.indices)).tolist()
     if places.slots is not None:
-        outputs = _write_rows(job.row, composed, repeats, options, places.slots)
+        outputs = write_rows(job.row, composed, repeats, options.size, places.slots)
     else:
         rate = options.fps or max(1.0, min(240.0, len(chosen) / video.num_frames * video.fps))
         outputs = _write_videos(job.clip_id, composed, repeats, options, places.folders or {}, rate)
@@ -142,9 +152,7 @@ def _read(job: Job, instances: InstanceFile, options: BuildOptions) -> tuple[Cli
     """The clip's instances, its wanted frames and its file's sha256. DataError where they do not belong together."""
     if job.clip_id not in instances:
         raise DataError(f"{job.clip_id}: {instances.path.name} has no instances of it; run `d48dom segment` on it.")
-    if not job.video.is_file():
-        raise DataError(f"{job.clip_id}: its video {job.source} is absent; `d48dom audit` lists all that are.")
-    sha256 = sha256_file(job.video)
+    sha256 = job.sha256()
     clip = instances.read(job.clip_id)
     if clip.source_sha256 not in ("", sha256):
         raise DataError(f"{job.clip_id}: the instances were made from another video file than {job.source}.")
@@ -185,14 +193,13 @@ def _covered(clip: ClipInstances, wanted: NDArray[np.int64]) -> NDArray[np.int64
     return there.astype(np.int64)
 
 
-def _stored(video: Video, options: BuildOptions) -> NDArray[np.int64]:
-    """Which of the decoded frames are stored, in order; a clip with too few repeats some."""
-    if options.num_frames is None:
+def stored(video: Video, num_frames: int | None, by: str) -> NDArray[np.int64]:
+    """int64 (T,): which of the decoded frames are stored, rising; a clip with too few repeats some."""
+    if num_frames is None:
         return np.arange(len(video.indices))
-    if options.by == "time":
-        wanted = indices_by_time(video.times_s, options.num_frames)
-    else:
-        wanted = uniform_indices(video.num_frames, options.num_frames)
+    wanted = (
+        indices_by_time(video.times_s, num_frames) if by == "time" else uniform_indices(video.num_frames, num_frames)
+    )
     return np.searchsorted(video.indices, wanted)
 
 
@@ -250,11 +257,11 @@ Composer = Callable[[Sequence[str]], Iterator[dict[str, NDArray[np.uint8]]]]
 """From names of domains to the versions of each decoded frame."""
 
 
-def _write_rows(
-    row: int, composed: Composer, repeats: list[int], options: BuildOptions, slots: dict[str, Slots]
+def write_rows(
+    row: int, composed: Composer, repeats: list[int], size: tuple[int, int] | None, slots: dict[str, Slots]
 ) -> dict[str, str]:
-    """Into the stores, frame by frame. Domain -> fingerprint."""
-    resize = resizer(options.size)
+    """Into the stores, frame by frame, each as often as ``repeats`` says. Domain -> fingerprint."""
+    resize = _resizer(size)
     with contextlib.ExitStack() as stack:
         sinks = {name: ClipSink(place, row) for name, place in slots.items()}
         for sink in sinks.values():
@@ -271,7 +278,7 @@ def _write_videos(
     clip_id: str, composed: Composer, repeats: list[int], options: BuildOptions, folders: dict[str, Path], rate: float
 ) -> dict[str, str]:
     """Domain by domain, each frame encoded as it is composed: memory holds the decoded frames. Domain -> sha256."""
-    resize = resizer(options.size)
+    resize = _resizer(options.size)
     codec, _, quality = FORMS[options.form]
     outputs = {}
     for name, folder in folders.items():
@@ -287,7 +294,7 @@ def _write_videos(
     return outputs
 
 
-def resizer(size: tuple[int, int] | None) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+def _resizer(size: tuple[int, int] | None) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
     """uint8 (H, W, 3) -> uint8 (*size, 3) by RESIZE_RULE; the frame itself where ``size`` is None or its own."""
     from PIL import Image
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from diving48_domains.build_options import FORMS, BuildOptions, suffix_of
 from diving48_domains.domains import DOMAINS
 from diving48_domains.framestore import partial_path, shards_of
-from diving48_domains.manifest import Manifest
+from diving48_domains.manifest import Manifest, key_hash, read_manifest
 from tsgen.common.errors import UsageError
 from tsgen.common.files import locked
 
@@ -21,6 +22,25 @@ VIDEO_SUFFIXES = {suffix for codec, suffix, _ in FORMS.values() if codec}
 
 Part = tuple[int, int]
 """(index, count) of a shard, (0, 1) for a whole run."""
+
+
+def read_finished(manifest_path: Path, key: Mapping[str, Any], what: str) -> Manifest:
+    """The manifest of a finished run. UsageError when it was made otherwise; ``what`` names what lies there."""
+    there = read_manifest(manifest_path)
+    if there.header.get("key") != key_hash(key):
+        raise UsageError(f"{what} made from other data or with other options; add --force or another --out.")
+    return there
+
+
+def remove_packed(store: Path) -> None:
+    """Remove what earlier packs wrote for one store, finished or not. UsageError while another process packs it."""
+    manifest = store.with_name(f"{store.stem}.jsonl")
+    journal = manifest.with_suffix(JOURNAL_SUFFIX)
+    if journal.exists():
+        with locked(journal):
+            pass
+    for path in (store, partial_path(store), journal, manifest):
+        path.unlink(missing_ok=True)
 
 
 def check_outputs(manifest: Manifest, outputs: dict[str, Path], options: BuildOptions) -> None:

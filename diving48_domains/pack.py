@@ -1,45 +1,42 @@
-"""``d48dom pack``: training and validation clips as stores of frames, so that training never decodes a video.
+"""``d48dom pack``: clips as stores of frames, so that training never decodes a video.
 
 Section 3.3 and supplement: 32 uniformly sampled frames, resized to the training size; a tenth of the training list is
-held out for validation. The test list goes through ``d48dom build`` instead, in every domain.
+held out for validation. Diving48's test list goes through ``d48dom build`` instead, in every domain; a manifest of
+other videos names its target domains, and all of it is packed.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from diving48_domains.annotations import ClipEntry, DivingFolder, source_id
-from diving48_domains.build_options import ON_BAD_CLIP, RESIZE_RULE
-from diving48_domains.clip_build import resizer
-from diving48_domains.framestore import StorePlan
-from diving48_domains.manifest import ClipRecord, key_hash, read_manifest, write_manifest
-from diving48_domains.sampling import FRAMES_PER_CLIP, indices_by_time, uniform_indices
-from diving48_domains.storewriter import Slots, StoreWriter, write_clip
+from diving48_domains.annotations import DivingFolder
+from diving48_domains.build_options import RESIZE_RULE, check_sampling
+from diving48_domains.clip_build import Job, stored, write_rows
+from diving48_domains.clip_list import TRAIN, VAL, ClipList, listing
+from diving48_domains.copies import refuse_copies
+from diving48_domains.earlier import JOURNAL_SUFFIX, read_finished, remove_packed
+from diving48_domains.jobs import check_videos, fill_stores, jobs_of, make_folder, work_off
+from diving48_domains.manifest import ClipRecord, key_hash, write_manifest
+from diving48_domains.sampling import FRAMES_PER_CLIP
+from diving48_domains.storewriter import Slots
+from diving48_domains.validation import check_rule, held_out
 from diving48_domains.video import read_frames
-from diving48_domains.workers import number_of_workers, run_jobs
-from tsgen.common.errors import DataError, UsageError, unknown_name
+from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import sha256_file
 
-TRAIN, VAL = "train", "val"
-SPLIT_RULES = {
-    "random": "clips, whatever video they are cut from: the paper's way, near copies of a clip may be on both sides",
-    "source": "whole source videos: no clip of a validation video is trained on",
-}
-VAL_STREAM = 48  # separates the draw of the validation clips from any other use of the seed
+TARGETS_FOLDER = "test"
 
 
 @dataclass(frozen=True, slots=True)
 class PackOptions:
     """``size``: (height, width) px; ``by``: frames evenly spaced by "index" or "time"; ``val_share``: of the training
-    list, where the folder has no validation list of its own; ``val_by``: one of SPLIT_RULES; ``seed``: of that draw.
+    list, where there is no validation list; ``val_by``: one of validation.SPLIT_RULES; ``seed``: of that draw.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -51,25 +48,15 @@ class PackOptions:
     on_bad_clip: str = "error"
 
     def __post_init__(self) -> None:
-        if not all(1 <= side <= 8192 for side in self.size):
-            raise UsageError(f"a frame's height and width are 1 to 8192 px, got {self.size}.")
-        if not 1 <= self.num_frames <= 4096:
-            raise UsageError(f"1 to 4096 frames a clip can be stored, got {self.num_frames}.")
-        if self.by not in ("index", "time"):
-            raise unknown_name("by", self.by, ("index", "time"))
-        if self.val_by not in SPLIT_RULES:
-            raise unknown_name("rule of the validation split", self.val_by, SPLIT_RULES)
-        if not (math.isfinite(self.val_share) and 0 < self.val_share < 1):
-            raise UsageError(f"the validation share lies between 0 and 1, got {self.val_share}.")
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"seed {self.seed} is not possible; allowed: 0..2**63-1.")
-        if self.on_bad_clip not in ON_BAD_CLIP:
-            raise unknown_name("policy for bad clips", self.on_bad_clip, ON_BAD_CLIP)
+        check_sampling(self.size, self.num_frames, self.by, self.on_bad_clip)
+        check_rule(self.val_share, self.val_by, self.seed)
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """One store that was written, or was there. ``classes``: clips of each label, of those written."""
+    """One store that was written, or was there. ``classes``: clips of each label, of those written; ``absent``: names
+    of classes without one, where a manifest tells the classes.
+    """
 
     path: Path
     clips: int
@@ -77,6 +64,7 @@ class Packed:
     short: int
     classes: dict[int, int]
     was_there: bool
+    absent: tuple[str, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -85,50 +73,26 @@ class Packed:
             "failed": self.failed,
             "short": self.short,
             "clips_of_class": {str(label): count for label, count in sorted(self.classes.items())},
+            **({} if self.absent is None else {"classes_without_clips": list(self.absent)}),
         }
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    row: int
-    entry: ClipEntry
-    video: Path | None
-    source: str
+class _Part:
+    """One store of a call. ``key``: everything that decides what is written; names of files, never where they lie."""
 
+    name: str
+    path: Path
+    jobs: tuple[Job, ...]
+    key: dict[str, Any]
 
-def split_entries(
-    entries: Sequence[ClipEntry], options: PackOptions
-) -> tuple[tuple[ClipEntry, ...], tuple[ClipEntry, ...]]:
-    """Training and validation clips, each in the order of the list.
+    @property
+    def manifest(self) -> Path:
+        return self.path.with_name(f"{self.name}.jsonl")
 
-    ``random`` holds out ``floor(share * N)`` clips, 1502 of the 15027 of V2; ``source`` draws source videos until they
-    have as many. UsageError when one side would be empty.
-    """
-    wanted = math.floor(options.val_share * len(entries))
-    groups = [source_id(one.clip_id) for one in entries]
-    units = sorted(set(groups)) if options.val_by == "source" else list(range(len(entries)))
-    words = np.random.Philox(key=[options.seed, VAL_STREAM]).random_raw(len(units))
-    order = [units[place] for place in np.argsort(words, kind="stable")]
-    if options.val_by == "source":
-        sizes, held = Counter(groups), 0
-        chosen: set[Any] = set()
-        for group in order:
-            if held >= wanted:
-                break
-            chosen.add(group)
-            held += sizes[group]
-        is_val = [group in chosen for group in groups]
-    else:
-        chosen = set(order[:wanted])
-        is_val = [row in chosen for row in range(len(entries))]
-    train = tuple(one for one, held_out in zip(entries, is_val, strict=True) if not held_out)
-    val = tuple(one for one, held_out in zip(entries, is_val, strict=True) if held_out)
-    if not train or not val:
-        raise UsageError(
-            f"a share of {options.val_share:g} of {len(entries)} clips leaves {len(train)} to train on and {len(val)} "
-            "to validate with; give another --val-share."
-        )
-    return train, val
+    @property
+    def is_finished(self) -> bool:
+        return self.path.exists() and self.manifest.exists()
 
 
 def pack(
@@ -147,154 +111,218 @@ def pack(
     video unless ``on_bad_clip`` is "drop".
     """
     options = options or PackOptions()
-    entries = folder.entries(TRAIN)
-    lists = {TRAIN: entries, VAL: folder.entries(VAL)} if VAL in folder.lists else None
-    if lists is None:
-        train, val = split_entries(entries, options)
-        lists = {TRAIN: train, VAL: val}
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; give a folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    return [_pack_one(folder, name, lists[name], out, options, workers, force, quiet) for name in lists]
+    own = VAL in folder.lists
+    lists = {name: jobs_of(folder, folder.entries(name)) for name in ((TRAIN, VAL) if own else (TRAIN,))}
+    parts = [
+        _part(out, name, jobs, options, {"list_sha256": sha256_file(folder.lists[name if own else TRAIN])}, own)
+        for name, jobs in _with_val(lists, options).items()
+    ]
+
+    def check(parts: Sequence[_Part], unfinished: Sequence[_Part]) -> Sequence[_Part]:
+        for part in unfinished if options.on_bad_clip == "error" else ():
+            check_videos(part.jobs, folder.root)
+        return parts
+
+    return _pack_parts(parts, options, workers, force, quiet, check)
 
 
-def _pack_one(
-    folder: DivingFolder,
-    name: str,
-    entries: Sequence[ClipEntry],
+def pack_list(
+    clips: ClipList,
     out: Path,
-    options: PackOptions,
-    workers: int | None,
-    force: bool,
-    quiet: bool,
-) -> Packed:
-    path, manifest_path = out / f"{name}.h5", out / f"{name}.jsonl"
-    journal = manifest_path.with_suffix(".journal")
-    key = _key(folder, name, options)
-    if force:
-        for leftover in (path, path.with_name(path.name + ".partial"), manifest_path, journal):
-            leftover.unlink(missing_ok=True)
-    elif manifest_path.exists() and path.exists():
-        there = read_manifest(manifest_path)
-        if there.header.get("key") != key_hash(key):
-            raise UsageError(f"{path} was made from other data or with other options; add --force or another --out.")
-        failed = [one.clip_id for one in there.clips if one.outcome == "failed"]
-        if failed and options.on_bad_clip == "error":
-            raise UsageError(
-                f"{path} was packed without {len(failed)} bad clips, the first is {failed[0]}; give --on-bad-clip drop "
-                "to take it as it is, or --force to pack it anew."
-            )
-        return _report(path, there.clips, was_there=True)
-    tasks = [_task(folder, row, entry) for row, entry in enumerate(entries)]
-    absent = [task.entry.clip_id for task in tasks if task.video is None]
-    if absent and options.on_bad_clip == "error":
-        raise DataError(
-            f"{len(absent)} of {len(tasks)} clips of the list have no video in {folder.root}, the first is "
-            f"{absent[0]}; `d48dom audit` lists them; --on-bad-clip drop leaves them out."
-        )
-    ids = tuple(entry.clip_id for entry in entries)
-    plan = StorePlan(
-        ids, tuple(entry.label for entry in entries), tuple(map(source_id, ids)), options.num_frames, *options.size, key
-    )
-    with StoreWriter({name: path}, plan, journal) as writer:
-        _write_all(writer, name, tasks, options, workers, quiet)
-        hashes = writer.finish()
-        clips = [writer.journal.records[clip_id] for clip_id in ids]
-        header = {"kind": "pack", "split": name, "key": key_hash(key), "parameters": key, "content_hash": hashes[name]}
-        write_manifest(manifest_path, header, clips)
-        writer.done()
-    return _report(path, clips, was_there=False)
+    options: PackOptions | None = None,
+    *,
+    workers: int | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> list[Packed]:
+    """As :func:`pack`, of the videos of a manifest: ``train.h5``, ``val.h5`` and ``test/<split>.h5`` of each target.
+
+    A file that is in two splits byte for byte is an error too; under "drop" it stays where it is tested with, or
+    chosen by, and is left out of what comes before. Stores in ``out/test`` that the manifest does not name are refused;
+    ``force`` removes those that an earlier pack wrote.
+    """
+    options = options or PackOptions()
+    if options.val_by == "source" and VAL not in clips.splits and not clips.has_sources:
+        raise UsageError(f"--val-by source needs a field 'source' in {clips.path}: the video that a clip is cut from.")
+    label = {name: number for number, name in enumerate(clips.class_names)}
+    lists = {
+        name: [
+            Job(row, one.clip_id, label[one.label], one.source or one.clip_id, one.path, one.origin)
+            for row, one in enumerate(rows)
+        ]
+        for name, rows in clips.splits.items()
+    }
+    own, names = VAL in clips.splits, list(clips.class_names)
+    parts = [
+        _part(out, name, jobs, options, {"rows_sha256": clips.rows_sha256(listed), "class_names": names}, own)
+        for name, jobs in _with_val(lists, options).items()
+        for listed in [name if name in clips.splits else TRAIN]
+    ]
+
+    def check(parts: Sequence[_Part], unfinished: Sequence[_Part]) -> Sequence[_Part]:
+        absent = [job for part in unfinished for job in part.jobs if not job.video.is_file()]
+        if absent and options.on_bad_clip == "error":
+            head = f"{len(absent)} clips of {clips.path} have no video; --on-bad-clip drop leaves them out:"
+            raise DataError(listing(head, [f"{job.clip_id}: {job.source}" for job in absent]))
+        kept = refuse_copies({part.name: part.jobs for part in parts}, options.on_bad_clip == "drop", quiet)
+        return [replace(part, jobs=kept[part.name]) for part in parts]
+
+    stale = _other_targets(out / TARGETS_FOLDER, clips.targets, force)
+    packed = _pack_parts(parts, options, workers, force, quiet, check, stale)
+    return [
+        replace(one, absent=tuple(name for name in clips.class_names if label[name] not in one.classes))
+        for one in packed
+    ]
 
 
-def _key(folder: DivingFolder, name: str, options: PackOptions) -> dict[str, Any]:
-    """Everything that decides what is written; names of files, never where they lie."""
-    own_list = VAL in folder.lists
-    return {
+def _with_val(lists: dict[str, list[Job]], options: PackOptions) -> dict[str, list[Job]]:
+    """Training and validation clips first, each in the order of its list; held out where there is no such list."""
+    train = lists.pop(TRAIN)
+    if VAL in lists:
+        return {TRAIN: train, VAL: lists.pop(VAL), **lists}
+    is_val = held_out([job.group for job in train], options.val_share, options.val_by, options.seed)
+    sides = {
+        name: [job for job, held in zip(train, is_val, strict=True) if held == (name == VAL)] for name in (TRAIN, VAL)
+    }
+    return {name: [replace(job, row=row) for row, job in enumerate(jobs)] for name, jobs in sides.items()} | lists
+
+
+def _part(
+    out: Path, name: str, jobs: Sequence[Job], options: PackOptions, facts: dict[str, Any], own_val: bool
+) -> _Part:
+    drawn = {"share": options.val_share, "by": options.val_by, "seed": options.seed}
+    validation = {"validation": "a list of its own" if own_val else drawn} if name in (TRAIN, VAL) else {}
+    key = {
         "kind": "pack",
         "split": name,
-        "list_sha256": sha256_file(folder.lists[name if own_list else TRAIN]),
-        "validation": "a list of its own"
-        if own_list
-        else {"share": options.val_share, "by": options.val_by, "seed": options.seed},
+        **facts,
+        **validation,
         "resize_rule": RESIZE_RULE,
         "size": list(options.size),
         "num_frames": options.num_frames,
         "by": options.by,
     }
+    folder = out if name in (TRAIN, VAL) else out / TARGETS_FOLDER
+    return _Part(name, folder / f"{name}.h5", tuple(jobs), key)
 
 
-def _task(folder: DivingFolder, row: int, entry: ClipEntry) -> _Task:
-    video = folder.find_video(entry.clip_id)
-    return _Task(row, entry, video, video.relative_to(folder.root).as_posix() if video else "")
+def _other_targets(folder: Path, names: Sequence[str], force: bool) -> list[Path]:
+    """The stores of earlier packs that ``force`` removes. UsageError where there are others.
+
+    Whoever trains on the folder takes every store of it for a target: none may be of another manifest.
+    """
+    found = []
+    for path in sorted([*folder.glob("*.h5"), *folder.glob("*.h5.partial")]):
+        name = path.name.removesuffix(".partial").removesuffix(".h5")
+        beside = path.with_name(f"{name}.jsonl")
+        is_packed = beside.exists() or beside.with_suffix(JOURNAL_SUFFIX).exists()
+        if name in names:
+            continue
+        if not (force and is_packed):
+            hint = "add --force to remove it, or give another --out" if is_packed else "give another --out"
+            raise UsageError(f"{path} is no split of this manifest, and would be a target domain beside them; {hint}.")
+        found.append(path.with_name(f"{name}.h5"))
+    return found
 
 
-def _write_all(
-    writer: StoreWriter, name: str, tasks: Sequence[_Task], options: PackOptions, workers: int | None, quiet: bool
-) -> None:
-    from tqdm import tqdm
+def _pack_parts(
+    parts: Sequence[_Part],
+    options: PackOptions,
+    workers: int | None,
+    force: bool,
+    quiet: bool,
+    check: Callable[[Sequence[_Part], Sequence[_Part]], Sequence[_Part]],
+    stale: Sequence[Path] = (),
+) -> list[Packed]:
+    """``check``: of all parts and those unfinished, before anything is removed or written; returns the parts as they
+    are to be written. ``stale``: what ``force`` removes beside them.
+    """
+    there = {part.name: _clips_there(part, options) for part in parts if part.is_finished and not force}
+    unfinished = [part for part in parts if part.name not in there]
+    if unfinished:
+        parts = check(parts, unfinished)
+    for part in parts:
+        _check_refused(part, there.get(part.name, ()))
+        make_folder(part.path.parent)
+    for path in (*stale, *(part.path for part in parts)) if force else ():
+        remove_packed(path)
+    return [
+        _report(part, there[part.name], True) if part.name in there else _write(part, options, workers, quiet)
+        for part in parts
+    ]
 
-    todo = [tasks[row] for row in writer.todo()]
-    processes = number_of_workers(workers, len(todo))
-    title = f"pack {name}"
-    with tqdm(
-        total=len(tasks), initial=len(tasks) - len(todo), desc=title, unit="clip", disable=True if quiet else None
-    ) as progress:
-        for _, record in run_jobs(_work, todo, processes, _start, (writer.slots[name], name, options)):
-            writer.record(record)
-            progress.update()
+
+def _clips_there(part: _Part, options: PackOptions) -> Sequence[ClipRecord]:
+    clips = read_finished(part.manifest, part.key, f"{part.path} was").clips
+    failed = [one.clip_id for one in clips if one.outcome == "failed"]
+    if failed and options.on_bad_clip == "error":
+        raise UsageError(
+            f"{part.path} was packed without {len(failed)} bad clips, the first is {failed[0]}; give --on-bad-clip "
+            "drop to take it as it is, or --force to pack it anew."
+        )
+    return clips
+
+
+def _check_refused(part: _Part, clips: Sequence[ClipRecord]) -> None:
+    """A split that was added later may hold what an earlier run stored elsewhere."""
+    for job, clip in zip(part.jobs, clips, strict=False):
+        if job.refused and clip.outcome == "written":
+            raise UsageError(f"{part.path} holds {job.clip_id}: {job.refused}; add --force to pack it without.")
+
+
+def _write(part: _Part, options: PackOptions, workers: int | None, quiet: bool) -> Packed:
+    def records(jobs: list[Job], slots: dict[str, Slots]) -> Iterator[ClipRecord]:
+        how: dict[str, Any] = {"title": f"pack {part.name}", "workers": workers, "quiet": quiet}
+        return work_off(_work, jobs, _start, (slots, options), total=len(part.jobs), **how)
+
+    journal = part.manifest.with_suffix(JOURNAL_SUFFIX)
+    frames = (options.num_frames, *options.size)
+    hashes, clips = fill_stores({part.name: part.path}, part.jobs, frames, part.key, journal, records)
+    _check_refused(part, clips)
+    facts = {"kind": "pack", "split": part.name, "key": key_hash(part.key), "parameters": part.key}
+    write_manifest(part.manifest, {**facts, "content_hash": hashes[part.name]}, clips)
+    journal.unlink()
+    return _report(part, clips, False)
 
 
 _worker: dict[str, Any] = {}
 
 
-def _start(slots: Slots, name: str, options: PackOptions) -> None:
-    _worker.update(slots=slots, name=name, options=options, resize=resizer(options.size))
+def _start(slots: dict[str, Slots], options: PackOptions) -> None:
+    _worker.update(slots=slots, options=options)
 
 
-def _work(task: _Task) -> ClipRecord:
+def _work(job: Job) -> ClipRecord:
     options: PackOptions = _worker["options"]
-    entry, group = task.entry, source_id(task.entry.clip_id)
     try:
-        if task.video is None:
-            raise DataError(f"{entry.clip_id}: its video is absent.")
-        video = read_frames(task.video, options.num_frames, by=options.by)
+        sha256 = job.sha256()
+        video = read_frames(job.video, options.num_frames, by=options.by)
     except DataError as problem:
         if options.on_bad_clip == "error":
             raise
-        return ClipRecord(entry.clip_id, entry.label, group, "failed", str(problem), source=task.source)
-    chosen = _chosen(video.num_frames, video.times_s, options)
-    resize: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = _worker["resize"]
-    small = np.stack([resize(frame) for frame in video.frames])
-    frames = small[np.searchsorted(video.indices, chosen)]
-    fingerprint = write_clip(_worker["slots"], task.row, frames)
-    return ClipRecord(
-        entry.clip_id,
-        entry.label,
-        group,
+        return job.record("failed", str(problem))
+    chosen = stored(video, options.num_frames, options.by)
+    repeats = np.bincount(chosen, minlength=len(video.indices)).tolist()
+    outputs = write_rows(
+        job.row, lambda names: ({names[0]: frame} for frame in video.frames), repeats, options.size, _worker["slots"]
+    )
+    return job.record(
         "written",
-        row=task.row,
-        source=task.source,
-        source_sha256=sha256_file(task.video),
+        row=job.row,
+        source_sha256=sha256,
         num_frames=video.num_frames,
         fps=round(video.fps, 6),
-        frame_indices=tuple(chosen.tolist()),
+        frame_indices=tuple(video.indices[chosen].tolist()),
         status=("unseen",) * options.num_frames,
         flags=("short",) if video.num_frames < options.num_frames else (),
-        outputs={_worker["name"]: fingerprint},
+        outputs=outputs,
     )
 
 
-def _chosen(num_frames: int, times_s: NDArray[np.float64], options: PackOptions) -> NDArray[np.int64]:
-    """Numbers of the stored frames, rising, with repeats in short clips."""
-    if options.by == "time":
-        return indices_by_time(times_s, options.num_frames)
-    return uniform_indices(num_frames, options.num_frames)
-
-
-def _report(path: Path, clips: Sequence[ClipRecord], *, was_there: bool) -> Packed:
+def _report(part: _Part, clips: Sequence[ClipRecord], was_there: bool) -> Packed:
     written = [one for one in clips if one.outcome == "written"]
     return Packed(
-        path,
+        part.path,
         len(written),
         sum(one.outcome == "failed" for one in clips),
         sum("short" in one.flags for one in written),

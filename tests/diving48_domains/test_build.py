@@ -301,6 +301,7 @@ def test_instances_must_cover_the_wanted_frames(folder, tmp_path):
         ({"domains": ("S3",)}, "unknown domain 'S3'"),
         ({"form": "avi"}, "unknown form"),
         ({"on_empty": "guess"}, "unknown policy"),
+        ({"by": "colour"}, "unknown by 'colour'"),
         ({"on_bad_clip": "guess"}, "unknown policy"),
         ({"max_empty": 2.0}, "max_empty"),
         ({"size": (0, 5)}, "1 to 8192"),

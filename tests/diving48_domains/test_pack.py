@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from d48_scenes import CLIPS, HEIGHT, WIDTH, frames_of, write_folder
 
-from diving48_domains.annotations import ClipEntry, open_folder, source_id, write_list
+from diving48_domains.annotations import open_folder, write_list
 from diving48_domains.decoding import DamagedVideo
 from diving48_domains.framestore import open_store
 from diving48_domains.manifest import read_manifest
-from diving48_domains.pack import PackOptions, pack, split_entries
+from diving48_domains.pack import PackOptions, pack
 from diving48_domains.sampling import uniform_indices
+from diving48_domains.validation import held_out
 from diving48_domains.workers import number_of_workers, run_jobs
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import locked
@@ -99,16 +100,19 @@ def test_killed_and_run_again(folder, tmp_path):
 
 
 def test_a_tenth_of_the_published_list_is_1502_clips():
-    entries = tuple(ClipEntry(f"video{n // 9:06d}_{n:05d}", n % 48, 0, 100) for n in range(15027))
-    train, val = split_entries(entries, PackOptions())
-    assert (len(train), len(val)) == (13525, 1502)
-    assert sorted(train + val, key=lambda one: one.clip_id) == sorted(entries, key=lambda one: one.clip_id)
-    assert split_entries(entries, PackOptions(seed=43))[1] != val
-    shared = {source_id(one.clip_id) for one in train} & {source_id(one.clip_id) for one in val}
-    assert shared, "clips of one video on both sides is what the other rule is for"
-    by_video = split_entries(entries, PackOptions(val_by="source"))
-    assert not {source_id(one.clip_id) for one in by_video[0]} & {source_id(one.clip_id) for one in by_video[1]}
-    assert 1502 <= len(by_video[1]) < 1502 + 9
+    groups = [f"video{n // 9:06d}" for n in range(15027)]
+    is_val = held_out(groups, 0.1, "random", 42)
+    assert (len(is_val), sum(is_val)) == (15027, 1502)
+    assert held_out(groups, 0.1, "random", 43) != is_val
+
+    def sides(is_val):
+        return [{group for group, held in zip(groups, is_val, strict=True) if held == side} for side in (False, True)]
+
+    train, val = sides(is_val)
+    assert train & val, "clips of one video on both sides is what the other rule is for"
+    by_video = held_out(groups, 0.1, "source", 42)
+    train, val = sides(by_video)
+    assert not train & val and 1502 <= sum(by_video) < 1502 + 9
 
 
 def test_a_validation_list_of_its_own_is_taken(folder, tmp_path):
@@ -162,9 +166,12 @@ def test_options_that_cannot_be(changes, words):
         PackOptions(**changes)
 
 
-def test_a_share_that_leaves_one_side_empty(folder):
+@pytest.mark.parametrize("by", ["random", "source"])
+def test_a_share_that_leaves_one_side_empty(by):
     with pytest.raises(UsageError, match="leaves 5 to train on and 0 to validate with"):
-        split_entries(folder.entries("train"), PackOptions(val_share=0.1))
+        held_out(list("abcde"), 0.1, by, 42)
+    with pytest.raises(UsageError, match="leaves 0 to train on and 5 to validate with"):
+        held_out(["one video"] * 5, 0.5, "source", 42)
 
 
 def test_the_command(folder, tmp_path, run_cli):
@@ -194,7 +201,7 @@ def test_one_process_at_a_time(folder, tmp_path):
     with locked(tmp_path), pytest.raises(UsageError, match="another process works on"), locked(tmp_path):
         pass
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="is a file; give a folder"):
+    with pytest.raises(UsageError, match="is a file; give another --out"):
         pack(folder, tmp_path / "file", NATIVE, workers=0, quiet=True)
 
 
