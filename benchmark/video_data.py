@@ -1,19 +1,20 @@
 """Diving48, and any videos like it, as stores of frames that ``d48dom pack`` and ``d48dom build`` wrote.
 
-A data folder holds ``train.h5`` and ``val.h5``, packed from the training list, and in ``test`` a store for each domain
-of the test list, ``O.h5`` to ``B.h5``. Videos are never decoded here.
+A data folder holds ``train.h5`` and ``val.h5``, packed from the training list, and in ``test`` a store for each target
+domain: ``O.h5`` to ``B.h5`` of a test list, or one for each test split of a manifest. Domains of other splits have
+folders of their own: ``shift/O.h5`` is the target ``O-shift``. Videos are never decoded here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import VIDEO_SOURCE, VIDEO_TARGETS, RunConfig
 from benchmark.data import Clips, DataFacts, DataPlan, Say
-from diving48_domains.vocabulary import DIVE_CLASSES
 from tsgen.common.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -81,35 +82,54 @@ def clips_of(store: FrameStore, domain: str, split: str) -> Clips:
 
 def class_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Of the store's settings, else those of Diving48."""
+    from benchmark.submission.key_file import DIVE_NAMES
+
     names = settings.get("class_names")
     if names is None:
-        return tuple("_".join(dive) for dive in DIVE_CLASSES)
+        return DIVE_NAMES
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) < 2:
         raise DataError("the class names of a store are a list of two or more texts; build it again.")
     return tuple(names)
 
 
-def store_path(folder: Path, name: str) -> Path:
-    return folder / f"{name}.h5" if name in SPLITS else folder / TEST / f"{name}.h5"
+def store_paths(folder: Path) -> dict[str, Path]:
+    """``train``, ``val`` and the targets -> their stores: the paper's domains in its order, then the others by name."""
+    found = {
+        path.stem if path.parent.name == TEST else f"{path.stem}-{path.parent.name}": path
+        for path in sorted(folder.glob("*/*.h5"))
+    }
+    names = sorted(found, key=lambda name: (VIDEO_TARGETS.index(name) if name in VIDEO_TARGETS else len(found), name))
+    return {name: folder / f"{name}.h5" for name in SPLITS} | {name: found[name] for name in names}
 
 
 def open_folder(folder: Path) -> dict[str, FrameStore]:
-    """``train``, ``val`` and every domain -> its store. DataError listing all that are missing or do not fit."""
+    """``train``, ``val`` and every target -> its store. DataError listing all that are missing or do not fit."""
     from diving48_domains.framestore import open_store
 
     if not folder.is_dir():
         raise UsageError(f"--data {folder} is not a folder; give the one that d48dom pack and d48dom build wrote to.")
     stores, problems = {}, []
-    for name in (*SPLITS, *VIDEO_TARGETS):
+    paths = store_paths(folder)
+    for name, path in paths.items():
         try:
-            stores[name] = open_store(store_path(folder, name))
+            stores[name] = open_store(path)
         except DataError as problem:
             problems.append(str(problem))
+    if len(paths) == len(SPLITS):
+        problems.append(f"{folder / TEST}: no target domain")
     if problems:
         raise DataError(
             "\n  ".join([f"{folder} does not hold the stores of a study (d48dom pack, d48dom build):", *problems])
         )
-    first = stores["train"]
+    problems = [*_unlike(stores, paths), *_other_clips(stores, paths), *_shared_clips(stores)]
+    if problems:
+        raise DataError("\n  ".join([f"the stores of {folder} do not belong together:", *problems]))
+    return stores
+
+
+def _unlike(stores: Mapping[str, FrameStore], paths: Mapping[str, Path]) -> list[str]:
+    """Stores of other frames or classes than those trained on, or of another domain than their name says."""
+    first, problems = stores["train"], []
     for name, store in stores.items():
         if store.clip_shape != first.clip_shape or class_names(store.settings) != class_names(first.settings):
             problems.append(f"{name} holds clips of {store.clip_shape}, train of {first.clip_shape}, or other classes")
@@ -118,39 +138,51 @@ def open_folder(folder: Path) -> dict[str, FrameStore]:
             for key in SAME_PIXELS
             if store.settings.get(key) != first.settings.get(key)
         ]
-    problems += [
-        f"{store_path(folder, name)} says it is {store.settings.get('domain')!r}"
-        for name, store in stores.items()
-        if store.settings.get("domain") != name
+        if store.settings.get("domain") != paths[name].stem:
+            problems.append(f"{paths[name]} says it is {store.settings.get('domain')!r}")
+    return problems
+
+
+def _other_clips(stores: Mapping[str, FrameStore], paths: Mapping[str, Path]) -> list[str]:
+    """The paper's domains of one folder show the same clips: else their ratios would compare lists."""
+    first: dict[Path, str] = {}
+    problems = []
+    for name in stores:
+        if paths[name].stem in VIDEO_TARGETS:
+            reference = first.setdefault(paths[name].parent, name)
+            if stores[name].ids != stores[reference].ids:
+                problems.append(f"{name} has other clips than {reference}")
+    return problems
+
+
+def _shared_clips(stores: Mapping[str, FrameStore]) -> list[str]:
+    """Clips are trained on, chosen by, or tested with: one thing each."""
+    tested = {clip_id for name, store in stores.items() if name not in SPLITS for clip_id in store.ids}
+    roles = {"train": set(stores["train"].ids), "val": set(stores["val"].ids), "the test domains": tested}
+    return [
+        f"{len(shared)} clips are in {one} and in {other}, like {min(shared)}"
+        for one, other in combinations(roles, 2)
+        if (shared := roles[one] & roles[other])
     ]
-    reference = stores[VIDEO_TARGETS[0]]
-    problems += [
-        f"{name} has other clips than {VIDEO_TARGETS[0]}"
-        for name in VIDEO_TARGETS[1:]
-        if stores[name].ids != reference.ids
-    ]
-    shared = set(first.ids) & (set(stores["val"].ids) | set(reference.ids))
-    if shared:
-        problems.append(f"{len(shared)} clips are in train and in val or the test domains, like {min(shared)}")
-    chosen_on = set(stores["val"].ids) & set(reference.ids)
-    if chosen_on:
-        problems.append(f"{len(chosen_on)} clips are in val and in the test domains, like {min(chosen_on)}")
-    if problems:
-        raise DataError("\n  ".join([f"the stores of {folder} do not belong together:", *problems]))
-    return stores
 
 
 def plan_videos(config: RunConfig, folder: Path) -> DataPlan:
     """The stores of a run. Sizes are the folder's: UsageError when the config asks for others."""
     stores = open_folder(folder)
+    paths, held = store_paths(folder), targets_of(stores)
+    absent = [name for name in config.targets if name not in held]
+    if absent:
+        raise UsageError(
+            f"{folder} does not hold {', '.join(absent)}, which the run was configured for; it holds {', '.join(held)}."
+        )
 
     def file(name: str, domain: str, split: str) -> StoreFile:
-        return StoreFile(domain, split, len(stores[name]), stores[name].content_hash, store_path(folder, name))
+        return StoreFile(domain, split, len(stores[name]), stores[name].content_hash, paths[name])
 
     plan = DataPlan(
         train=file("train", VIDEO_SOURCE, "train"),
         val=file("val", VIDEO_SOURCE, "val"),
-        targets=tuple(file(name, name, "test") for name in VIDEO_TARGETS),
+        targets=tuple(file(name, name, "test") for name in config.targets),
     )
     wanted = (config.n_train, config.n_val, config.n_target)
     found = (plan.train.n, plan.val.n, plan.targets[0].n)
@@ -162,6 +194,17 @@ def plan_videos(config: RunConfig, folder: Path) -> DataPlan:
     return plan
 
 
-def sizes(stores: Mapping[str, FrameStore]) -> dict[str, int]:
-    """``n_train``, ``n_val`` and ``n_target`` of a data folder, for its config."""
-    return {"n_train": len(stores["train"]), "n_val": len(stores["val"]), "n_target": len(stores[VIDEO_TARGETS[0]])}
+def targets_of(stores: Mapping[str, FrameStore]) -> tuple[str, ...]:
+    """The target domains of a data folder, in their order."""
+    return tuple(name for name in stores if name not in SPLITS)
+
+
+def settings_of(stores: Mapping[str, FrameStore]) -> dict[str, Any]:
+    """What a config takes from a data folder: its targets, ``n_train``, ``n_val`` and ``n_target``, of the first."""
+    targets = targets_of(stores)
+    return {
+        "target_domains": targets,
+        "n_train": len(stores["train"]),
+        "n_val": len(stores["val"]),
+        "n_target": len(stores[targets[0]]),
+    }

@@ -70,30 +70,67 @@ def _ensure(
 ) -> tuple[DivingFolder, Path]:
     from diving48_domains.build import truth_path
     from diving48_domains.mini.dataset import write_mini
-    from diving48_domains.segmenter import require_torchvision
 
     if what.epochs == 0:
         data = cache / what.name
         say(f"no --data: a mini-Diving48 of {what.config.classes} with its true masks, in {data}")
         write_mini(data, what.config, workers=workers, quiet=quiet)
         return open_folder(data), truth_path(open_folder(data))
-    require_torchvision()
+    data, found = cache / what.name, cache / f"{_tiny(what, cache).name}-{SPLIT}.h5"
+    if found.is_file():
+        say(f"reusing {data}, {_tiny(what, cache).name} and {found.name} of {cache}")
+        return open_folder(data), found
+    say(f"no --data: making a mini-Diving48 of {what.config.classes} in {data}")
+    tiny = _ensure_segmenter(what, cache, say, workers, quiet)
     from diving48_domains.segment import SegmentOptions, segment
+
+    say(f"finding the divers of the {SPLIT} split: {found}")
+    segment(data, tiny, found, SegmentOptions(split=SPLIT))
+    return open_folder(data), found
+
+
+def segment_with_embedded(
+    data: Path,
+    split: str,
+    num_frames: int,
+    say: Callable[[str], None],
+    *,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> Path:
+    """What the embedded segmenter finds in ``num_frames`` of each clip of another folder; beside it, made once."""
+    cache = cache_folder()
+    with locked(cache, wait=True):
+        tiny = _ensure_segmenter(FULL, cache, say, workers, quiet)
+    from diving48_domains.segment import SegmentOptions, segment
+
+    found = data.with_name(f"{data.name}-{split}-{num_frames}-{tiny.name}.h5")
+    if not found.is_file():
+        say(f"finding the divers of the {split} split: {found}")
+        segment(data, tiny, found, SegmentOptions(split=split, frames=num_frames))
+    return found
+
+
+def _tiny(what: Embedded, cache: Path) -> Path:
+    return cache / f"{what.name}-tiny{what.epochs or ''}"
+
+
+def _ensure_segmenter(
+    what: Embedded, cache: Path, say: Callable[[str], None], workers: int | None, quiet: bool
+) -> Path:
+    """The folder of the tiny segmenter, trained on the labelled frames of its own mini-Diving48."""
+    from diving48_domains.mini.dataset import write_mini
+    from diving48_domains.segmenter import require_torchvision
+
+    require_torchvision()
     from diving48_domains.segmenter.checkpoint import CARD_NAME
     from diving48_domains.segmenter.session import LabelSource, train_segmenter
     from diving48_domains.segmenter.train import make_options
 
-    data, tiny = cache / what.name, cache / f"{what.name}-tiny{what.epochs or ''}"
-    found = cache / f"{tiny.name}-{SPLIT}.h5"
-    if found.is_file():
-        say(f"reusing {data}, {tiny.name} and {found.name} of {cache}")
-        return open_folder(data), found
-    say(f"no --data: making a mini-Diving48 of {what.config.classes} in {data}")
+    data, tiny = cache / what.name, _tiny(what, cache)
     write_mini(data, what.config, workers=workers, quiet=quiet)
     if not (tiny / CARD_NAME).exists():
         say(f"training a tiny segmenter on its {what.config.labels_train} labelled frames, some minutes, once: {tiny}")
         options = make_options("tiny", epochs=what.epochs)
         train_segmenter(LabelSource(data / "labels"), tiny, options, resume=True, device="auto", quiet=quiet)
-    say(f"finding the divers of the {SPLIT} split: {found}")
-    segment(data, tiny, found, SegmentOptions(split=SPLIT))
-    return open_folder(data), found
+    return tiny
