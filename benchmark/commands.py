@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from benchmark.config import PRECISIONS, PRESETS, VIDEO_SOURCE, RunConfig, make_config, parse_numbers, parse_seeds
-from benchmark.experiments import LEAST_SIDE_PX, PREFIX, SMALL_FRAMES
+from benchmark.config import (
+    OPTIMIZERS,
+    PRECISIONS,
+    PRESETS,
+    VIDEO_SOURCE,
+    RunConfig,
+    make_config,
+    parse_numbers,
+    parse_seeds,
+)
+from benchmark.data_folder import DATA_HELP, data_folder
+from benchmark.experiments import LEAST_SIDE_PX, PREFIX, SMALL_FRAMES, check_frames
 from benchmark.models import (
     MODELS,
     OUTSIDE,
@@ -26,6 +37,7 @@ from tsgen.common.errors import UsageError
 
 DEFAULTS = RunConfig()
 SIZES = ("n_train", "n_val", "n_target")
+Done = TypeVar("Done")
 
 
 def _say(line: str) -> None:
@@ -65,7 +77,8 @@ def _override(name: str, kind: type, text: str) -> Callable[[Callable[..., None]
     help="Stop when so many epochs in a row did not raise source validation accuracy. [paper: 10, TimeSformer 100]",
 )
 @_override("batch_size", int, "Clips a step.")
-@_override("learning_rate", float, "Of SGD, constant.")
+@_override("optimizer", str, f"One of {', '.join(OPTIMIZERS)}.")
+@_override("learning_rate", float, "Constant.")
 @_override("n_train", int, "Training clips.")
 @_override("n_val", int, "Source validation clips.")
 @_override("n_target", int, "Clips of each target.")
@@ -91,16 +104,14 @@ def _override(name: str, kind: type, text: str) -> Callable[[Callable[..., None]
 @click.option(
     "--data-dir", type=click.Path(path_type=Path), help="Cache of clip files. [$RAC_DATA_DIR, else user cache]"
 )
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Folder of video frames that d48dom pack and d48dom build wrote."
-)
+@click.option("--data", help=DATA_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the table.")
 def run(
     preset: str | None,
     experiment: str | None,
     shrink: int | None,
     level: float | None,
-    data: Path | None,
+    data: str | None,
     seeds: str | None,
     epochs: int | None,
     digits: str,
@@ -134,22 +145,22 @@ def run(
         raise UsageError("--shrink and --level belong to --experiment; give --hidden, or --levels to keep checkpoints.")
     if data is not None:
         _refuse_data_options(overrides, digits, data_dir)
-    config = _config_of(preset, data, overrides)
     wanted_levels = () if levels is None else parse_levels(levels)
+    config, folder = _config_of(preset, data, overrides)
     require_torch()
     out = out or Path("runs") / f"{config.short_name}-{config.preset}"
 
     from benchmark.data import data_directory
-    from benchmark.engine.ranks import is_first_rank, leave_ranks
+    from benchmark.engine.ranks import is_first_rank
     from benchmark.run import run as do_run
     from benchmark.table import render
 
-    try:
-        directory = do_run(
+    directory = _interruptible(
+        lambda: do_run(
             config,
             out,
             digits=digits,
-            data_dir=data or data_directory(data_dir),
+            data_dir=folder or data_directory(data_dir),
             device=device,
             threads=threads,
             pack=pack,
@@ -157,10 +168,7 @@ def run(
             resume=resume,
             say=_say,
         )
-        leave_ranks()
-    except KeyboardInterrupt:
-        _say("\nstopped; the same command with --resume continues after the last finished epoch.")
-        raise
+    )
     if not is_first_rank():
         return
     if as_json:
@@ -168,6 +176,19 @@ def run(
         return
     click.echo(render(directory.scorecard()))
     click.echo(f"\nWritten to {out}: result.json, report.md, checkpoints, predictions of every clip.")
+
+
+def _interruptible(work: Callable[[], Done]) -> Done:
+    """``work()``, with a word on how to go on where the user stops it; under torchrun the processes part after it."""
+    from benchmark.engine.ranks import leave_ranks
+
+    try:
+        done = work()
+        leave_ranks()
+    except KeyboardInterrupt:
+        _say("\nstopped; the same command with --resume continues after the last finished epoch.")
+        raise
+    return done
 
 
 def _refuse_data_options(overrides: dict[str, Any], digits: str, data_dir: Path | None) -> None:
@@ -183,30 +204,33 @@ def _refuse(reason: str, **options: Any) -> None:
         raise UsageError(f"leave out {', '.join(given)}: {reason}.")
 
 
-def _config_of(preset: str | None, data: Path | None, overrides: dict[str, Any]) -> RunConfig:
-    """Of one run: on Temporal Shape, or on the videos of ``data``, whose number is that of the folder."""
+def _config_of(preset: str | None, data: str | None, overrides: dict[str, Any]) -> tuple[RunConfig, Path | None]:
+    """Of one run, and its data folder: on Temporal Shape, or on the videos of ``data``, that say how many they are."""
     if data is None:
-        if overrides["source"] == VIDEO_SOURCE or preset == "d48":
+        if overrides["source"] == VIDEO_SOURCE or (preset in PRESETS and PRESETS[preset].source == VIDEO_SOURCE):
             raise UsageError("training on videos needs --data: the folder that d48dom pack and d48dom build wrote.")
-        return make_config(preset or DEFAULTS.preset, **overrides)
+        return make_config(preset or DEFAULTS.preset, **overrides), None
     if overrides["source"] not in (None, VIDEO_SOURCE):
         raise UsageError(f"--source {overrides['source']} is not in --data; leave it out to train on its videos.")
-    from benchmark.video_data import open_folder, sizes
-
     _refuse("their number is that of --data", **{name.replace("_", "-"): overrides[name] for name in SIZES})
-    stores = open_folder(data)
-    model, side = overrides["model"] or PRESETS["d48"].model, min(stores["train"].clip_shape[1:3])
-    if side < LEAST_SIDE_PX.get(model, 0):
+    config = make_config(preset or "d48", **{**overrides, "source": VIDEO_SOURCE})
+    from benchmark.video_data import open_folder, settings_of
+
+    folder = data_folder(data, _say)
+    stores = open_folder(folder)
+    frames, *sides, _ = stores["train"].clip_shape
+    if min(sides) < LEAST_SIDE_PX.get(config.model, 0):
         raise UsageError(
-            f"the strides of {model} leave nothing of frames of {side} px; take {SMALL_FRAMES[model]}, or frames of "
-            f"{LEAST_SIDE_PX[model]} px or more."
+            f"the strides of {config.model} leave nothing of frames of {min(sides)} px; take "
+            f"{SMALL_FRAMES[config.model]}, or frames of {LEAST_SIDE_PX[config.model]} px or more."
         )
-    return make_config(preset or "d48", **{**overrides, "source": VIDEO_SOURCE, **sizes(stores)})
+    check_frames(config.preset, frames)
+    return dataclasses.replace(config, **settings_of(stores)), folder
 
 
 def _run_experiment(
     asked: tuple[str, int, float | None],
-    data: Path | None,
+    data: str | None,
     out: Path | None,
     overrides: dict[str, Any],
     where: dict[str, Any],
@@ -216,19 +240,15 @@ def _run_experiment(
 
     study = StudyConfig(*asked)
     if data is None:
-        raise UsageError("--experiment needs --data: the folder that d48dom pack and d48dom build wrote.")
+        raise UsageError("--experiment needs --data: the folder that d48dom pack and d48dom build wrote, or mini:.")
     _refuse("their number is that of --data", **{name.replace("_", "-"): overrides.pop(name) for name in SIZES})
     require_torch()
-    from benchmark.engine.ranks import is_first_rank, leave_ranks
+    from benchmark.engine.ranks import is_first_rank
 
     out = out or Path("runs") / study.experiment
     given = {name: value for name, value in overrides.items() if value is not None}
-    try:
-        rows = run_study(study, data, out, overrides=given, say=_say, **where)
-        leave_ranks()
-    except KeyboardInterrupt:
-        _say("\nstopped; the same command with --resume continues after the last finished epoch.")
-        raise
+    folder = data_folder(data, _say)
+    rows = _interruptible(lambda: run_study(study, folder, out, overrides=given, say=_say, **where))
     if is_first_rank():
         click.echo((out / "result.json").read_text() if as_json else render_study(study, rows))
         if not as_json:

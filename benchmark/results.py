@@ -87,8 +87,7 @@ class Result:
                 f"# {self.scorecard.title}",
                 "",
                 f"{self.parameters} parameters; preset `{config.preset}`; at most {config.max_epochs} epochs, patience "
-                f"{config.patience}, batch {config.batch_size}, SGD {config.learning_rate:g}, momentum "
-                f"{config.momentum:g}, weight decay {config.weight_decay:g}.",
+                f"{config.patience}, batch {config.batch_size}, {config.update_rule}.",
                 "",
                 "```",
                 render(self.scorecard),

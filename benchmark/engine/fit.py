@@ -27,6 +27,7 @@ from benchmark.engine.selection import Epoch, best_epoch
 from benchmark.engine.state import copy_of
 from benchmark.engine.step import Resident, Steps
 from benchmark.evaluation import as_model_input
+from benchmark.models import can_stack
 from tsgen.common.errors import RacError
 
 # Each separates its random numbers from any other use of the seed.
@@ -72,7 +73,7 @@ def fit(
     watch: Watch = NOBODY,
     ranks: Ranks = ONE_RANK,
 ) -> list[Fitted | RacError]:
-    """Train all, at most ``tuning.pack_size`` at a time; the outcomes in the same order.
+    """Train all, at most ``tuning.pack_size`` at a time where models can be stacked; the outcomes in the same order.
 
     A training whose loss is no longer finite ends with a RacError as its outcome, the others go on. A pack that does
     not fit into the memory of the device is halved. All trainings have one model and protocol. Raises DataError when a
@@ -80,6 +81,8 @@ def fit(
     that share each batch; all call this alike, one training at a time, and the first of them writes the state files.
     """
     config = _common_config(trainings)
+    if not can_stack(config.model, config.hidden):
+        tuning = dataclasses.replace(tuning, pack_size=1)
     prepare_precision(config.precision, device)
     sources = distinct_sources(training.source for training in trainings)
     resident = Resident.of(sources, device)
@@ -123,9 +126,9 @@ def epoch_flips(seed: int, epoch: int, n: int) -> NDArray[np.bool_]:
     return np.asarray(words >> np.uint64(63), dtype=bool)
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """Of torch's random numbers in this epoch."""
-    return int(np.random.Philox(key=[seed, DROPOUT_STREAM], counter=[0, 0, 0, epoch]).random_raw()) >> 1
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """Of torch's random numbers in this epoch: each rank draws others, as each has other clips."""
+    return int(np.random.Philox(key=[seed, DROPOUT_STREAM], counter=[0, 0, rank, epoch]).random_raw()) >> 1
 
 
 def _is_out_of_memory(problem: Exception) -> bool:
@@ -146,15 +149,15 @@ def _train_together(
     device, config = resident.val_labels.device, first.training.config
     pack = Pack([member.model() for member in members.values()], device, tuning)
     pack.share_norms(ranks)
-    momentum = [member.momentum for member in members.values()]
-    steps = Steps(pack, momentum, config, resident, [sources.index(m.training.source) for m in members.values()], ranks)
+    kept = [member.optimizer for member in members.values()]
+    steps = Steps(pack, kept, config, resident, [sources.index(m.training.source) for m in members.values()], ranks)
     num_clips, num_val = resident.train_clips.shape[1], resident.val_clips.shape[1]
     failures: dict[int, RacError] = {}
     while not failures and all(member.stop_reason is None for member in members.values()):
         started = time.perf_counter()
         epochs = [len(member.history) + 1 for member in members.values()]
-        # Dropout, of models from outside: the same whatever was trained before, and after a resume.
-        torch.manual_seed(epoch_seed(first.training.seed, epochs[0]))
+        # Dropout: the same whatever was trained before, and after a resume. Models that draw train one at a time.
+        torch.manual_seed(epoch_seed(first.training.seed, epochs[0], ranks.number))
         orders = [
             epoch_order(member.training.seed, epoch, num_clips)
             for member, epoch in zip(members.values(), epochs, strict=True)
@@ -183,7 +186,7 @@ def _train_together(
             member.finish_epoch(
                 metrics,
                 copy_of(pack.weights_of(place)),
-                copy_of({name: pack.slice(buffer, place) for name, buffer in steps.momentum.items()}),
+                copy_of(steps.updates.state(place)),
                 write=ranks.is_first,
             )
             watch.on_epoch(number, member.history)

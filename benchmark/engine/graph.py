@@ -14,10 +14,12 @@ WARM_UP = 3
 
 
 def capture(work: Callable[[], None], changes: Sequence[Tensor]) -> Callable[[], None]:
-    """``work`` as a CUDA graph. It must read and write fixed tensors only.
+    """``work`` as a CUDA graph. It must read and write fixed tensors only; its random numbers are torch's.
 
-    ``changes``: tensors that ``work`` changes; they are put back after the runs that warm up and record it.
+    ``changes``: tensors that ``work`` changes. They and the random state are put back after the runs that warm up and
+    record it.
     """
+    random_state = torch.cuda.get_rng_state()
     before = [tensor.detach().clone() for tensor in changes]
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
@@ -31,4 +33,5 @@ def capture(work: Callable[[], None], changes: Sequence[Tensor]) -> Callable[[],
     with torch.no_grad():
         for tensor, value in zip(changes, before, strict=True):
             tensor.copy_(value)
+    torch.cuda.set_rng_state(random_state)
     return graph.replay

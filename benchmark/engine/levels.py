@@ -64,7 +64,7 @@ def check_same_levels(directory: RunDirectory, seeds: Sequence[int], levels: Seq
     trained = any(directory.seed_path(seed, "state.safetensors").exists() for seed in seeds)
     if trained and begun != tuple(levels):
         raise UsageError(
-            f"--resume: {directory.path} was begun with {_words(begun)}, not {_words(levels)}, and the epochs that "
+            f"{directory.path} was begun with {_words(begun)}, not {_words(levels)}, and the epochs that "
             "reach a level are not computed again. Ask for the same, or give another --out."
         )
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from benchmark.config import RunConfig
 from benchmark.data import SourceData
 from benchmark.engine.levels import level_name, reached_in
+from benchmark.engine.optimizer import state_in
 from benchmark.engine.selection import Epoch, best_epoch, stop_reason
 from benchmark.engine.state import load_state, save_state, with_prefix, without_prefix
 from benchmark.models import build_model
@@ -39,7 +40,7 @@ class Training:
     @property
     def identity(self) -> dict[str, Any]:
         """What a state must agree on. How many seeds there are and what comes after training does not matter."""
-        left_out = ("seeds", "n_target", "preset")
+        left_out = ("seeds", "n_target", "preset", "target_domains")
         settings = {name: value for name, value in self.config.to_json().items() if name not in left_out}
         hashes = [self.source.train.facts.content_hash, self.source.val.facts.content_hash]
         return {"config": settings, "seed": self.seed, "source_content_hashes": hashes}
@@ -47,11 +48,14 @@ class Training:
 
 @dataclass
 class Member:
-    """A training after its last complete epoch. No step changes these tensors: a step that fails leaves them good."""
+    """A training after its last complete epoch. No step changes these tensors: a step that fails leaves them good.
+
+    ``optimizer``: what it keeps of each parameter, by the names of the state file.
+    """
 
     training: Training
     weights: dict[str, Tensor]
-    momentum: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Tensor] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     history: list[Epoch] = field(default_factory=list)
 
@@ -73,24 +77,24 @@ class Member:
         except (RuntimeError, KeyError, TypeError) as problem:
             raise DataError(f"{path} is damaged: {problem}") from problem
         on_device = {name: tensor.to(device) for name, tensor in tensors.items()}
-        weights, momentum = without_prefix("model", on_device), without_prefix("momentum", on_device)
-        return cls(training, weights, momentum, without_prefix("best", on_device) or weights, history)
+        weights, optimizer = without_prefix("model", on_device), state_in(on_device, training.config.optimizer)
+        return cls(training, weights, optimizer, without_prefix("best", on_device) or weights, history)
 
     @property
     def stop_reason(self) -> str | None:
         return stop_reason(self.history, self.training.config.max_epochs, self.training.config.patience)
 
     def finish_epoch(
-        self, epoch: Epoch, weights: dict[str, Tensor], momentum: dict[str, Tensor], *, write: bool = True
+        self, epoch: Epoch, weights: dict[str, Tensor], optimizer: dict[str, Tensor], *, write: bool = True
     ) -> None:
         """Take over the state after an epoch that went well, and write it. The tensors must not change any more."""
         self.history.append(epoch)
-        self.weights, self.momentum = weights, momentum
+        self.weights, self.optimizer = weights, optimizer
         if best_epoch(self.history) == epoch.epoch:
             self.best_weights = weights
         if self.training.state_path is not None and write:
             self._save_levels(self.training.state_path.parent)  # first: a kill in between repeats the epoch
-            tensors = {**with_prefix("model", self.weights), **with_prefix("momentum", self.momentum)}
+            tensors = {**with_prefix("model", self.weights), **self.optimizer}
             if self.best_weights is not self.weights:  # no tensor may be stored twice
                 tensors |= with_prefix("best", self.best_weights)
             facts = {"belongs_to": self.training.identity, "history": [asdict(epoch) for epoch in self.history]}

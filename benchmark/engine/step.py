@@ -18,6 +18,7 @@ from torch import Tensor
 from benchmark.config import RunConfig
 from benchmark.data import Clips, SourceData
 from benchmark.engine.graph import capture
+from benchmark.engine.optimizer import Updates
 from benchmark.engine.pack import Pack
 from benchmark.engine.precision import autocast
 from benchmark.engine.ranks import ONE_RANK, Ranks
@@ -68,12 +69,15 @@ def _together(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
 
 
 class Steps:
-    """Training and validation of a pack. ``sources``: which of the resident domains each member trains on."""
+    """Training and validation of a pack. ``sources``: which of the resident domains each member trains on.
+
+    ``kept``: of each member what ``updates`` kept of it after its last epoch, nothing of a fresh one.
+    """
 
     def __init__(
         self,
         pack: Pack,
-        momentum: Sequence[dict[str, Tensor]],
+        kept: Sequence[dict[str, Tensor]],
         config: RunConfig,
         resident: Resident,
         sources: Sequence[int],
@@ -85,18 +89,7 @@ class Steps:
         device = self._device = resident.train_labels.device
         self._source = torch.tensor(sources, device=device)[:, None]  # (E, 1), against (E, B)
         self._single = sources[0] if len(set(sources)) == 1 else None
-        self.momentum = {name: torch.zeros_like(parameter.detach()) for name, parameter in pack.parameters.items()}
-        for member, buffers in enumerate(momentum):
-            for name, buffer in buffers.items():
-                pack.slice(self.momentum[name], member).copy_(buffer)
-        self._optimizer = torch.optim.SGD(
-            list(pack.parameters.values()),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-        )
-        for name, parameter in pack.parameters.items():
-            self._optimizer.state[parameter]["momentum_buffer"] = self.momentum[name]
+        self.updates = Updates(pack, config, kept)
         self.num_batches = resident.train_clips.shape[1] // config.batch_size  # the last incomplete one is dropped
         table = (self.num_batches, pack.size, self._share)
         self._batches = torch.zeros(table, dtype=torch.int64, device=device)
@@ -127,7 +120,7 @@ class Steps:
         alone = self._ranks.size == 1
         if self._device.type == "cuda" and on_device and alone and not is_outside(self._config.model):
             if self._replay is None:
-                changes = [*self._pack.parameters.values(), *self._pack.buffers.values(), *self.momentum.values()]
+                changes = [*self._pack.parameters.values(), *self._pack.buffers.values(), *self.updates.tensors()]
                 self._replay = capture(self._step, [*changes, self._place, self._losses])
             step = self._replay
         for _ in range(self.num_batches):
@@ -139,7 +132,7 @@ class Steps:
     def _step(self) -> None:
         index = self._batches.index_select(0, self._place)[0]  # (E, B)
         labels = self._take(self._resident.train_labels, index)
-        self._optimizer.zero_grad(set_to_none=True)
+        self.updates.zero_grad()
         with autocast(self._config.precision, self._device):
             clips = self._input(self._resident.train_clips, index)
             if self._flips is not None:
@@ -149,7 +142,7 @@ class Steps:
         losses = cross_entropy(logits, labels)
         losses.sum().backward()  # type: ignore[no-untyped-call]
         self._ranks.average_gradients(self._pack.parameters.values())
-        self._optimizer.step()
+        self.updates.step()
         self._losses.index_copy_(0, self._place, losses.detach()[None])
         self._place.add_(1).remainder_(self.num_batches)  # the runs that warm a graph up may pass the end
 

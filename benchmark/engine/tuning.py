@@ -15,7 +15,7 @@ from benchmark.engine.member import Training, fresh_model
 from benchmark.engine.pack import Pack, Tuning
 from benchmark.engine.precision import prepare_precision
 from benchmark.engine.step import Resident, Steps
-from benchmark.models import is_outside
+from benchmark.models import can_stack
 from benchmark.models.specs import TEMPORAL_SHAPE
 from tsgen.common.errors import UsageError
 
@@ -38,7 +38,8 @@ def tune(
     check_pack(wanted)
     prepare_precision(trainings[0].config.precision, device)
     sizes = [1, len(trainings)] if wanted == "auto" else [min(int(wanted), len(trainings))]
-    if is_outside(trainings[0].config.model):  # not every architecture can be stacked
+    config = trainings[0].config
+    if not can_stack(config.model, config.hidden):
         sizes = [1]
     if device.type == "cpu":
         return Tuning(sizes[0])

@@ -71,12 +71,26 @@ VIDEO_MODELS: dict[str, ModelFamily] = {
         500,
         30,
     ),
+    "timesf-3l": ModelFamily("TimeSformer, 3 layers", lambda h: TimeSformerSpec(h, heads=8, depth=3), 500, 30),
     "timesf-4l": ModelFamily("TimeSformer, 4 layers", lambda h: TimeSformerSpec(h, heads=8, depth=4), 500, 30),
     "timesf-11l": ModelFamily("TimeSformer, 11 layers", lambda h: TimeSformerSpec(h, heads=8, depth=11), 500, 30),
+    "timesf-12l": ModelFamily("TimeSformer, 12 layers", lambda h: TimeSformerSpec(h, heads=8, depth=12), 500, 30),
+    "timesf-12l-dropout": ModelFamily(
+        "TimeSformer, 12 layers, dropout 0.1",
+        lambda h: TimeSformerSpec(h, heads=8, depth=12, attention_dropout=0.1, feed_forward_dropout=0.1),
+        500,
+        30,
+    ),
+    "timesf-12l-linear": ModelFamily(
+        "TimeSformer, 12 layers, extra linear layer",
+        lambda h: TimeSformerSpec(h, heads=8, depth=12, extra_linear=True),
+        500,
+        30,
+    ),
 }
-"""The families of the Diving48 experiments (supplement, Table 9), for clips in colour. The paper has h = 128, in
-timesf-11l h = 32; smaller ones keep the structure, so that a CPU can train them. The strides and pools of convlstm-4l
-leave nothing of frames below 171 px: convlstm-4l-small is for those."""
+"""The families of the Diving48 experiments (supplement, Tables 9 and 10), for clips in colour. The paper has h = 128,
+in timesf-11l h = 32, in timesf-3l and timesf-12l h = 64; smaller ones keep the structure, so that a CPU can train them.
+The strides and pools of convlstm-4l leave nothing of frames below 171 px: convlstm-4l-small is for those."""
 
 FAMILIES: dict[str, ModelFamily] = {**MODELS, **VIDEO_MODELS}
 
@@ -130,6 +144,18 @@ def check_model(name: str, hidden: int) -> None:
 def model_title(name: str, hidden: int) -> str:
     family = get_model_family(name)
     return f"{family.title}, {hidden} hidden units a layer" if family else name
+
+
+def can_stack(name: str, hidden: int) -> bool:
+    """Whether several models train together as each would alone.
+
+    Not models from outside, of unknown layers, and not those with dropout: each seed draws random numbers of its own.
+    """
+    family = get_model_family(name)
+    if family is None:
+        return False
+    spec = family.spec_of(hidden)
+    return not (isinstance(spec, TimeSformerSpec) and spec.drops)
 
 
 def require_torch() -> None:

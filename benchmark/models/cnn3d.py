@@ -40,9 +40,22 @@ class CNN3D(nn.Module):
         # (B, C, T, H, W) in channels-last memory; a memory format could not be asked for under vmap.
         x = clips.permute(0, 1, 3, 4, 2).contiguous().permute(0, 4, 1, 2, 3)
         for conv, norm, pooled in zip(self.convs, self.norms, self.spec.pooled, strict=True):
-            x = conv(x)
+            x = _convolve(conv, x)
             if pooled:
                 x = max_pool_2x2x2(x, self.spec.pool_padding)
             x = norm(F.relu(x))
         logits: Tensor = self.head(x.flatten(1))
         return logits
+
+
+def _convolve(conv: nn.Module, x: Tensor) -> Tensor:
+    """oneDNN's gradients of bfloat16 weights are wrong, or write past their memory, where the kernel is larger than the
+    map (torch 2.15 on a CPU with AVX512): there the rounded values are convolved in float32."""
+    assert isinstance(conv, nn.Conv3d)
+    small = min(x.shape[2:]) < conv.kernel_size[0]
+    if not (small and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
+        y: Tensor = conv(x)
+        return y
+    with torch.autocast("cpu", enabled=False):
+        weight = conv.weight.bfloat16().float()
+        return F.conv3d(x.bfloat16().float(), weight, conv.bias, padding=conv.padding).bfloat16()

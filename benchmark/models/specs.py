@@ -62,16 +62,34 @@ class ConvLSTMSpec:
 
 @dataclass(frozen=True)
 class TimeSformerSpec:
-    """Divided space-time attention on ``patch_px`` squares; the width of the tokens is heads * head_dim."""
+    """Divided space-time attention on ``patch_px`` squares; the width of the tokens is heads * head_dim.
+
+    Of the variants of the supplement's Table 10: ``attention_dropout`` of what each attention puts out and
+    ``feed_forward_dropout`` of the hidden layer, probabilities in [0, 1); ``extra_linear``: a linear layer on top of
+    the predictions, classes to classes.
+    """
 
     head_dim: int
     heads: int
     depth: int
     patch_px: int = 16
+    attention_dropout: float = 0.0
+    feed_forward_dropout: float = 0.0
+    extra_linear: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("attention_dropout", "feed_forward_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} is not possible; allowed: 0 or more, less than 1")
 
     @property
     def dim(self) -> int:
         return self.heads * self.head_dim
+
+    @property
+    def drops(self) -> bool:
+        """Whether training draws random numbers."""
+        return self.attention_dropout > 0 or self.feed_forward_dropout > 0
 
 
 Spec = CNN3DSpec | ConvLSTMSpec | TimeSformerSpec

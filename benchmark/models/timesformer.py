@@ -78,14 +78,17 @@ class TimeSformer(nn.Module):
             depth=spec.depth,
             heads=spec.heads,
             dim_head=spec.head_dim,
+            attn_dropout=spec.attention_dropout,
+            ff_dropout=spec.feed_forward_dropout,
             rotary_emb=True,
             shift_tokens=False,
         )
+        self.extra = nn.Linear(num_classes, num_classes) if spec.extra_linear else nn.Identity()
         self._tables: dict[tuple[Grid, torch.dtype, torch.device], tuple[Table, Table]] = {}
 
     def plain(self, clips: Tensor) -> Tensor:
-        """The package's own forward pass."""
-        logits: Tensor = self.net(clips)
+        """The package's own forward pass, and the extra layer."""
+        logits: Tensor = self.extra(self.net(clips))
         return logits
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -108,7 +111,7 @@ class TimeSformer(nn.Module):
                 over_space = self._over_space(space.fn, y, grid)
                 x = x + space.fn.to_out(torch.cat((_attend_cls(space.fn, y), over_space), 1))
             x = x + feed_forward(x)
-        logits: Tensor = self.net.to_out(x[:, 0])
+        logits: Tensor = self.extra(self.net.to_out(x[:, 0]))
         return logits
 
     def _over_time(self, attention: Any, y: Tensor, grid: Grid) -> Tensor:

@@ -35,6 +35,10 @@ FAMILY_OF = {
     "convlstm-4l-small": "recurrence",
     "timesf-4l": "attention",
     "timesf-11l": "attention",
+    "timesf-3l": "attention",
+    "timesf-12l": "attention",
+    "timesf-12l-dropout": "attention",
+    "timesf-12l-linear": "attention",
 }
 PRETRAINING_OF = {"torchvision": False, "timm": False, "hf": True}
 """Kind of outside model -> whether it comes with weights. Nobody but its author knows that of your own code."""
@@ -100,9 +104,8 @@ def protocol_of(config: RunConfig) -> str:
     """How ``rac-bench run`` trained, in words."""
     return (
         f"preset {config.preset}, {config.n_train} clips of {config.source} (data seed {config.data_seed}), at most "
-        f"{config.max_epochs} epochs, patience {config.patience}, batch {config.batch_size}, SGD "
-        f"{config.learning_rate:g}, momentum {config.momentum:g}, weight decay {config.weight_decay:g}, "
-        f"{config.precision}"
+        f"{config.max_epochs} epochs, patience {config.patience}, batch {config.batch_size}, "
+        f"{config.update_rule}, {config.precision}"
     )
 
 

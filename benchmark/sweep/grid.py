@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -168,7 +167,7 @@ def parse_budget(text: str) -> float:
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in AXES}
+    return {name: value for name, value in config.to_json().items() if name not in AXES}
 
 
 def _text(value: Any) -> str:

@@ -89,7 +89,8 @@ def run_sweep(
     """
     directory.check_free(protocol)
     check_levels(levels)
-    _check_same_levels(directory, jobs, levels)
+    for job in jobs:
+        check_same_levels(directory.run_directory(job), (job.seed,), levels)
     settled = ("done",) if retry_failed else ("done", "failed")
     todo = [job for job in jobs if directory.state(job) not in settled]
     failed = sum(directory.state(job) == "failed" for job in jobs)
@@ -106,14 +107,6 @@ def run_sweep(
     finally:
         _refresh_records(directory, say)
     _say_what_is_left(directory, jobs, means, say)
-
-
-def _check_same_levels(directory: SweepDirectory, jobs: Sequence[Job], levels: Sequence[float]) -> None:
-    for job in jobs:
-        try:
-            check_same_levels(directory.run_directory(job), (job.seed,), levels)
-        except UsageError as problem:  # a sweep goes on by itself: it has no --resume
-            raise UsageError(str(problem).removeprefix("--resume: ")) from None
 
 
 def _prepare_clips(

@@ -140,3 +140,16 @@ def test_any_possible_hidden_works(model, hidden):
     if isinstance(MODELS[model].spec_of(hidden), TimeSformerSpec):
         hidden *= 2
     assert build_model(model, hidden)(torch.rand(2, 20, 1, 64, 64)).shape == (2, 5)
+
+
+def test_bf16_gradients_where_a_kernel_is_larger_than_the_map():
+    """Of the last layer: 2 frames under a kernel of 3, in experiments e-h at any size of frames."""
+    torch.manual_seed(0)
+    model = CNN3D(CNN3DSpec((4,) * 3, (3,) * 3, (True,) * 3), ClipShape(8, 3, 16, 16), 3).eval()
+    clips, found = torch.rand(8, 8, 3, 16, 16), []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            logits = model(clips)
+        loss = F.cross_entropy(logits.float(), torch.arange(8) % 3)
+        found.append(torch.autograd.grad(loss, model.convs[2].weight)[0])
+    assert (found[1] - found[0]).norm() < 0.3 * found[0].norm()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from benchmark.experiments import DIVING48_CLASSES, DIVING48_EXPERIMENTS
-from benchmark.models import MODELS, build_model, count_parameters, timesformer
+from benchmark.models import MODELS, build_model, count_parameters, timesformer, trainable_parameters
 from benchmark.models.specs import DIVING48, TEMPORAL_SHAPE, ClipShape, TimeSformerSpec
 from benchmark.models.timesformer import TimeSformer
 from tsgen.common.errors import UsageError
@@ -247,6 +248,81 @@ def test_cuda_equals_the_package(head_dim, heads, shape):
 def test_what_cannot_be_built_is_said(spec, shape, message):
     with pytest.raises(UsageError, match=message):
         TimeSformer(spec, shape, 5)
+
+
+VARIANT = TimeSformerSpec(4, 2, 2, attention_dropout=0.3, feed_forward_dropout=0.2, extra_linear=True)
+
+
+def variant(**changes):
+    torch.manual_seed(0)
+    return TimeSformer(dataclasses.replace(VARIANT, **changes), SMALL, 5).double()
+
+
+def test_an_extra_linear_layer_takes_the_predictions():
+    plain, (clips, _) = variant(extra_linear=False), clips_and_labels()
+    model = variant()
+    assert set(model.state_dict()) - set(plain.state_dict()) == {"extra.weight", "extra.bias"}
+    for name, value in plain.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+    assert trainable_parameters(model) == trainable_parameters(plain) + 5 * 5 + 5
+    model.eval(), plain.eval()
+    assert_same(model(clips), F.linear(plain(clips), model.extra.weight, model.extra.bias))
+    assert_same(model(clips), model.plain(clips))
+
+
+def test_dropout_is_for_training_alone_and_changes_no_weights():
+    model, without = variant(), variant(attention_dropout=0.0, feed_forward_dropout=0.0)
+    clips, _ = clips_and_labels()
+    assert not torch.equal(model(clips), model(clips))
+    assert_same(model.eval()(clips), without(clips))
+    assert list(model.state_dict()) == list(without.state_dict())
+
+
+def assert_trains_alike(model, begin):
+    """Logits and all gradients of both forward passes, each after ``begin``."""
+    clips, labels = clips_and_labels()
+    found = []
+    for forward in (model.plain, model):
+        begin()
+        logits = forward(clips)
+        found.append((logits, *torch.autograd.grad(F.cross_entropy(logits, labels), list(model.parameters()))))
+    for theirs, mine in zip(*found, strict=True):
+        assert_same(mine, theirs)
+
+
+def test_dropout_draws_like_the_package_up_to_the_last_layer():
+    """With torch's own random numbers; the last layer draws for the cls token alone, so that is left out."""
+    model = variant(depth=3)
+    _, space, feed_forward = model.net.layers[-1]
+    space.fn.to_out[1].p = feed_forward.fn.net[2].p = 0.0
+    assert_trains_alike(model, lambda: torch.manual_seed(7))
+
+
+def test_dropout_is_where_the_package_has_it(monkeypatch):
+    """The masks that the package drew, in the last layer those of the cls token, give the same function."""
+    drawn, given = [], []
+
+    def draw(x, p, training, inplace=False):
+        drawn.append((torch.rand_like(x) >= p) / (1 - p))
+        given.append(drawn[-1])
+        return x * drawn[-1]
+
+    def again(x, p, training, inplace=False):
+        return x * given.pop(0)[:, : x.shape[1]]
+
+    runs = iter((draw, again))
+    model = variant()
+    assert_trains_alike(model, lambda: monkeypatch.setattr(F, "dropout", next(runs)))
+    assert len(drawn) == 3 * VARIANT.depth and not given
+    rates = [float((mask == 0).double().mean()) for mask in drawn]
+    assert rates == pytest.approx([0.3, 0.3, 0.2] * VARIANT.depth, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["attention_dropout", "feed_forward_dropout"])
+@pytest.mark.parametrize("p", [-0.1, 1.0, float("nan")])
+def test_probabilities_that_are_none(name, p):
+    with pytest.raises(ValueError, match=f"{name} .* is not possible"):
+        dataclasses.replace(VARIANT, **{name: p})
 
 
 def test_the_package_compiles_without_its_warning(tmp_path):
