@@ -14,7 +14,7 @@ from tsgen.common.errors import UsageError, unknown_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmark.report.entries import Board
+    from benchmark.report.boards import Board
 
 FORMATS = ("html", "md", "csv", "tex", "json")
 
@@ -42,10 +42,11 @@ def report(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Accuracy and rr with intervals of runs, sweeps and submissions, as one page, a table or figures.
+    """Accuracy and rr with intervals of runs, sweeps, experiments and submissions, as one page, a table or figures.
 
-    RUNS are directories of rac-bench run, sweep and predict, in any mixture. The page is one file that needs no
-    network; the numbers are computed anew from the predictions.
+    RUNS are directories of rac-bench run, sweep and predict, in any mixture. Those of run --experiment give tables and
+    figures as the paper's for Diving48 as well. The page is one file that needs no network; the numbers are computed
+    anew from the predictions.
     """
     chosen = _format(out, form, as_json)
     if png and figures is None:
@@ -58,7 +59,8 @@ def report(
         from benchmark.report.export import find_converter
 
         find_converter()
-    from benchmark.report.entries import boards_of, read_entries
+    from benchmark.report.boards import boards_of
+    from benchmark.report.entries import read_entries
     from benchmark.submission.truth import AnswerKeys
 
     boards = boards_of(read_entries(directories, AnswerKeys(data, digits=digits, allow_custom=allow_custom)))
@@ -95,12 +97,12 @@ def build(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Make a site of all entries in DIR: one subdirectory for each run, sweep or submission.
+    """Make a site of all entries in DIR: one subdirectory for each run, sweep, experiment or submission.
 
     index.html ranks the entries of each source domain, and each entry has a page and a JSON record. The site is static
     files: any web server shows it, and so does a browser without one.
     """
-    from benchmark.report.entries import boards_of
+    from benchmark.report.boards import boards_of
     from benchmark.report.ranking import ranks_of
     from benchmark.report.site import build_site, check_site, read_directory, to_json
     from benchmark.submission.truth import AnswerKeys

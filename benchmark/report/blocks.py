@@ -6,19 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.report.entries import Board, BoardEntry
+from benchmark.report.boards import Board
+from benchmark.report.entries import BoardEntry
 from benchmark.report.markup import Markup, el, join
 from benchmark.report.robustness import detectable_text
-from benchmark.report.tables import (
-    NOT_VALID,
-    asterisk_text,
-    corrected_interval_text,
-    corrected_text,
-    interval_text,
-    points_interval_text,
-    points_text,
-    value_text,
-)
+from benchmark.report.tables import NOT_VALID, asterisk_text, corrected_interval_text, corrected_text
+from benchmark.report.texts import interval_text, points_interval_text, points_text, value_text
 from benchmark.scoring import Row
 from benchmark.statistics import Estimate
 from benchmark.table import NO_TEXTURE, TEXTURE_WORDS, is_uneven
@@ -112,8 +105,7 @@ def entry_cells(board: Board, entry: BoardEntry, href: str) -> list[Cell]:
     """Those of :func:`entry_columns`; flags stand with the name."""
     flag = None if entry.card.valid else el("span", "not valid", class_="flag", title=NOT_VALID)
     # The name stays in sight while the table scrolls, so the size stands with it.
-    about = f"h = {entry.hidden} · {entry.origin}" if entry.hidden else entry.origin
-    name = join(el("a", entry.model_title, href=href), el("small", about), flag)
+    name = join(el("a", entry.model_title, href=href), el("small", entry.about), flag)
     parameters = None if entry.parameters is None else float(entry.parameters)
     size = Cell(join(str(entry.hidden) if entry.hidden else "-"), float(entry.hidden) if entry.hidden else None)
     seeds = len(entry.card.seeds)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,19 +12,19 @@ from typing import Any
 import numpy as np
 
 from benchmark import scoring
-from benchmark.config import TARGETS, RunConfig
+from benchmark.config import RunConfig
 from benchmark.models import FAMILIES
 from benchmark.predictions import Predictions
-from benchmark.report.robustness import Detectable, detectable_of, effective_of
 from benchmark.results import RunDirectory
-from benchmark.scoring import Row, Scorecard
-from benchmark.statistics import Correct, EffectiveRobustness, Estimate
+from benchmark.scoring import SELECTION, Row, Scorecard
+from benchmark.statistics import Correct
+from benchmark.study_record import ASKED, Study, read_study
 from benchmark.submission.record import REQUIRED_TARGETS
 from benchmark.submission.truth import AnswerKeys
 from tsgen.common.errors import DataError, UsageError
 
 MAX_NAME = 80
-COMPUTED = ("card", "correct")
+COMPUTED = ("card", "correct", "study", "family")
 NOT_PROTOCOL = ("model", "hidden", "source", "seeds")  # of a config; they have places of their own
 
 
@@ -39,6 +37,7 @@ class BoardEntry:
     record a seed. ``data``: the clip files. ``environments``: the different places where seeds were trained.
     ``card``: its targets stand as :func:`ordered_targets` says.
     ``correct``: of each row, bool (S, N), clips in the order of their ids; for comparisons, not part of the JSON.
+    ``study``: the experiment that it is a ``family`` of, in the paper's words; None and "" for the others.
     """
 
     name: str
@@ -53,6 +52,8 @@ class BoardEntry:
     data: tuple[dict[str, Any], ...]
     environments: tuple[dict[str, Any], ...]
     correct: tuple[Correct, ...]
+    study: Study | None = None
+    family: str = ""
 
     @property
     def source(self) -> Row:
@@ -64,11 +65,24 @@ class BoardEntry:
 
     @property
     def model_title(self) -> str:
-        return FAMILIES[self.model].title if self.model in FAMILIES else self.model
+        title = FAMILIES[self.model].title if self.model in FAMILIES else self.model
+        return title if self.study is None else f"{self.study.config.letter}) {title}"
 
     @property
     def label(self) -> str:
         return f"{self.model_title}, h = {self.hidden}" if self.hidden else self.model_title
+
+    @property
+    def series_title(self) -> str:
+        """Of the line that it is a point of."""
+        return self.family or self.model_title
+
+    @property
+    def about(self) -> str:
+        """What tells it from others of its model."""
+        size = [f"h = {self.hidden}"] if self.hidden else []
+        level = [f"at V = {self.study.config.level_text}"] if self.study else []
+        return " · ".join([*size, *level, self.origin])
 
     def to_json(self) -> dict[str, Any]:
         plain = {
@@ -76,48 +90,6 @@ class BoardEntry:
         }
         lists = {name: list(plain[name]) for name in ("trainings", "data", "environments")}
         return {**plain, **lists, "scorecard": self.card.to_json()}
-
-
-@dataclass(frozen=True)
-class Board:
-    """Entries that answered the same clips, and only those: their numbers may be compared.
-
-    ``targets``: those that every entry of the source answers; what an entry answers beyond them is in its record alone,
-    so that no entry gets a board of its own by it. ``clips``: eight hex digits that stand for their content.
-    """
-
-    source: str
-    targets: tuple[str, ...]
-    clips: str
-    entries: tuple[BoardEntry, ...]
-
-    @property
-    def digits(self) -> str:
-        """Where the digits of the clips come from; empty where there are none."""
-        return ", ".join(sorted({row.digits_source for row in self.rows_of(self.entries[0]) if row.digits_source}))
-
-    @functools.cached_property
-    def effective(self) -> dict[tuple[str, str], EffectiveRobustness]:
-        """See :func:`benchmark.report.robustness.effective_of`."""
-        return effective_of(self)
-
-    @functools.cached_property
-    def detectable(self) -> tuple[Detectable, ...]:
-        """See :func:`benchmark.report.robustness.detectable_of`."""
-        return detectable_of(self)
-
-    @property
-    def has_effective(self) -> bool:
-        return any(each.points is not None for each in self.effective.values())
-
-    def effective_points(self, entry: BoardEntry, target: str) -> Estimate | None:
-        """Effective robustness as accuracy, or None where there is none."""
-        found = self.effective.get((entry.name, target))
-        return None if found is None else found.points
-
-    def rows_of(self, entry: BoardEntry) -> tuple[Row, ...]:
-        """Source and ``targets``, in their order: the first rows of every entry."""
-        return entry.card.rows[: 1 + len(self.targets)]
 
 
 def _run_entries(path: Path, keys: AnswerKeys) -> list[BoardEntry]:
@@ -144,6 +116,26 @@ def _sweep_entries(path: Path, keys: AnswerKeys) -> list[BoardEntry]:
             predictions |= of_seed[seed].read_predictions(dataclasses.replace(config, seeds=(seed,)))
         merged = dataclasses.replace(config, seeds=seeds)
         entries.append(_entry(path.name, "sweep", merged, predictions, [of_seed[seed] for seed in seeds]))
+    return entries
+
+
+def _study_entries(path: Path, keys: AnswerKeys) -> list[BoardEntry]:
+    study = read_study(path)
+    entries = []
+    for row in study.reached:
+        assert row.at_level is not None
+        config = row.at_level.read_config()
+        one = _entry(path.name, "study", config, row.at_level.read_predictions(config), [row.at_level])
+        of_study = {"experiment": study.config.experiment, "level": study.config.at, "shrink": study.config.shrink}
+        name = f"{study.config.letter}-{one.name}"
+        entries.append(
+            dataclasses.replace(one, name=name, protocol=of_study | one.protocol, study=study, family=row.title)
+        )
+    if not entries:
+        best = ", ".join(f"{row.title} {row.best:.3f}" for row in study.rows)
+        raise DataError(
+            f"{path}: no family reached V = {study.config.level_text} (best: {best}); there is nothing to compare."
+        )
     return entries
 
 
@@ -187,6 +179,7 @@ KINDS: dict[str, tuple[str, Callable[[Path, AnswerKeys], list[BoardEntry]]]] = {
     "submission": ("submission.json", _submission_entries),
     "sweep": ("sweep.json", _sweep_entries),
     "run": ("config.json", _run_entries),
+    "study": (ASKED, _study_entries),
 }
 """Kind of directory -> the file by which it is known, and how its entries are read; a submission needs the truth."""
 
@@ -222,32 +215,6 @@ def ordered_targets(source: str, targets: Sequence[str]) -> tuple[str, ...]:
     return (*required, *sorted(set(targets) - set(required)))
 
 
-def boards_of(entries: Sequence[BoardEntry]) -> list[Board]:
-    """A board for each source domain and set of clips, the paper's sources first; entries by family and size.
-
-    Clips are those of the source and its required targets; of all targets where it has none or some were left out.
-    """
-    alike: dict[tuple[tuple[str, str], ...], list[BoardEntry]] = {}
-    for entry in entries:
-        required = REQUIRED_TARGETS.get(entry.source.domain, ())
-        is_whole = required and set(required) <= {row.domain for row in entry.targets}
-        rows = entry.card.rows[: 1 + len(required)] if is_whole else entry.card.rows
-        alike.setdefault(tuple((row.domain, row.content_hash) for row in rows), []).append(entry)
-    boards = []
-    for clips, group in alike.items():
-        domains = [domain for domain, _ in clips]
-        digest = hashlib.sha256("".join(content_hash for _, content_hash in clips).encode()).hexdigest()[:8]
-        boards.append(Board(domains[0], tuple(domains[1:]), digest, tuple(sorted(group, key=_order))))
-    known = list(TARGETS)
-    return sorted(boards, key=lambda board: known.index(board.source) if board.source in known else len(known))
-
-
-def _order(entry: BoardEntry) -> tuple[int, str, int, str]:
-    families = list(FAMILIES)
-    place = families.index(entry.model) if entry.model in families else len(families)
-    return place, entry.model, entry.hidden, entry.name
-
-
 def _entry(
     origin: str,
     kind: str,
@@ -271,6 +238,9 @@ def _entry(
     targets = ordered_targets(scored.source, scored.targets)
     scored = dataclasses.replace(scored, targets=targets, seeds=config.seeds)
     size = f"-h{config.hidden}" if config.hidden else ""
+    protocol = {name: value for name, value in config.to_json().items() if name not in NOT_PROTOCOL}
+    card = scoring.score(scored, predictions)
+    chosen = {} if card.selection == SELECTION else {"selection": card.selection}
     return BoardEntry(
         name=f"{config.model}{size}-{config.source}",
         origin=origin,
@@ -278,8 +248,8 @@ def _entry(
         model=config.model,
         hidden=config.hidden,
         parameters=parameters,
-        card=scoring.score(scored, predictions),
-        protocol={name: value for name, value in config.to_json().items() if name not in NOT_PROTOCOL},
+        card=card,
+        protocol=protocol | chosen,
         trainings=tuple(trainings),
         data=data,
         environments=tuple(environments),

@@ -1,5 +1,7 @@
 """The paper's figures from the entries of a board: Figures 3-6, the supplement's 2-4, and forest plots of rr.
 
+An experiment on Diving48 has a panel of its own, as in Figures 5-6; all other entries share one.
+
 Bands and bars are the 95 % intervals of the scorecards. rr of an entry whose V is not above guessing is not drawn.
 """
 
@@ -9,14 +11,24 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from benchmark.config import VIDEO_SOURCE
+from benchmark.report.boards import Board, studies_of
 from benchmark.report.drawing import Axes, Curve, Drawing, ForestRow, Point, curves, forest, nice_ticks
-from benchmark.report.entries import Board, BoardEntry
+from benchmark.report.entries import BoardEntry
 from benchmark.report.style import styles_of
-from benchmark.report.tables import interval_text, value_text
+from benchmark.report.texts import interval_text, value_text
 from benchmark.scoring import Row
 from benchmark.statistics import Estimate
+from benchmark.study_record import Study
 
 MAX_ORIGINS = 2  # named in a legend
+CONTROLS = {
+    "O": "the test clips as they are",
+    "C": "through the same steps without an edit",
+    "T_union": "as T, with one box for the whole clip",
+    "B": "the moving box alone on a flat background",
+}
+"""Target of Diving48 that the paper does not have -> what its clips show, in the order of a figure."""
 RR_MAX = 1.5  # what reaches further is cut: such an interval says nothing
 
 
@@ -35,23 +47,28 @@ class Figure:
 def figures_of(board: Board, styles: dict[str, int] | None = None) -> list[Figure]:
     """All that the entries of the board allow: curves need two sizes h of a model. ``styles``: of ``styles_of``."""
     chosen = styles_of(board.entries) if styles is None else styles
-    figures = [_drops(board, chosen), _forest(board, chosen)]
-    if any(len({entry.hidden for entry in entries}) > 1 for entries in _series(board, chosen).values()):
+    figures = [_drops(board, chosen), *_controls(board, chosen), _forest(board, chosen)]
+    if any(len({entry.hidden for entry in entries}) > 1 for entries in _series(_apart(board), chosen).values()):
         figures += [_against_hidden(board, chosen, "accuracy"), _against_hidden(board, chosen, "rr")]
     return figures
 
 
-def _series(board: Board, styles: dict[str, int]) -> dict[int, list[BoardEntry]]:
+def _apart(board: Board) -> list[BoardEntry]:
+    """Entries that are of no experiment: those are compared at a level, not over sizes."""
+    return [entry for entry in board.entries if entry.study is None]
+
+
+def _series(entries: Sequence[BoardEntry], styles: dict[str, int]) -> dict[int, list[BoardEntry]]:
     """Style of a series -> its entries by size."""
     series: dict[int, list[BoardEntry]] = {}
-    for entry in board.entries:
+    for entry in entries:
         series.setdefault(styles[entry.name], []).append(entry)
     return series
 
 
 def _against_hidden(board: Board, styles: dict[str, int], quantity: str) -> Figure:
     """Supplement Figures 2-3 (accuracy) and 4 (rr; main Figure 4)."""
-    series = {style: [e for e in entries if e.hidden] for style, entries in _series(board, styles).items()}
+    series = {style: [e for e in entries if e.hidden] for style, entries in _series(_apart(board), styles).items()}
     series = {style: entries for style, entries in series.items() if entries}
     sizes = sorted({entry.hidden for entries in series.values() for entry in entries})
     pick = _PICK[quantity]
@@ -91,48 +108,95 @@ _PICK: dict[str, Callable[[BoardEntry, Row], Estimate | None]] = {
 
 def _drops(board: Board, styles: dict[str, int]) -> Figure:
     """Main Figures 3, 5 and 6: from the best source validation (Bv.) to the targets."""
-    series = _series(board, styles)
-    of_series = [{entry.hidden for entry in entries if entry.hidden} for entries in series.values()]
-    shared = set.intersection(*filter(None, of_series)) if any(of_series) else set()
-    names = ["Bv.", *board.targets]
-    lines = []
+    caption = f"Accuracy from the best source validation (Bv., {board.source}) to the targets. "
+    if studies_of([board]):
+        caption += "In an experiment Bv. is V of the checkpoints at its level. "
+    title = f"Accuracy from source to targets, {board.source}"
+    return _panels(board, styles, board.targets, "drops", title, caption)
+
+
+def _controls(board: Board, styles: dict[str, int]) -> list[Figure]:
+    """Of videos, what all entries answer beyond S1, S2 and T, on the same clips; empty where that is nothing."""
+    of_entry = [{(row.domain, row.content_hash) for row in entry.targets} for entry in board.entries]
+    shared = {domain for domain, _ in set.intersection(*of_entry)}
+    names = [name for name in CONTROLS if name in shared and name not in board.targets]
+    if board.source != VIDEO_SOURCE or not names:
+        return []
+    words = "; ".join(f"{name}: {CONTROLS[name]}" for name in names)
+    title = f"Accuracy on the controls, {board.source}"
+    return [_panels(board, styles, names, "controls", title, f"Controls, the same checkpoints. {words}. ")]
+
+
+def _panels(
+    board: Board, styles: dict[str, int], targets: Sequence[str], name: str, title: str, caption: str
+) -> Figure:
+    """Lines of accuracy from the source to ``targets``."""
+    groups = [("Accuracy drops", _apart(board))]
+    studies = studies_of([board])
+    titles = [study_title(study) for study in studies]
+    for study, plain in zip(studies, titles, strict=True):
+        head = plain if titles.count(plain) == 1 else f"{plain} ({study.name})"
+        groups.append((head, [entry for entry in board.entries if entry.study is study]))
+    panels = [(head, _lines(_series(entries, styles), targets)) for head, entries in groups if entries]
+    top = max(point.high for _, lines in panels for line, _ in lines for point in line.points if point)
+    ticks = {float(number): place for number, place in enumerate(("Bv.", *targets))}
+    chance = (board.entries[0].card.chance, "chance")
+    axes = Axes("", "accuracy", ticks, 1.0 if top > 0.6 else _ceiling(top), reference=chance)
+    drawings = []
+    for head, lines in panels:
+        words = f"Lines of accuracy: {'; '.join(text for _, text in lines)}."
+        drawings.append(curves(head, words, axes, [line for line, _ in lines]))
+    caption += _band_words(_series(_apart(board), styles))
+    columns = 4 if len(drawings) > 3 else 3
+    return Figure(
+        f"{_stem(board)}-{name}", title, caption, tuple(drawings), _legend(_series(board.entries, styles)), columns
+    )
+
+
+def study_title(study: Study) -> str:
+    """Of its panel, as in Figures 5 and 6."""
+    return f"{study.config.letter}) {study.config.of_paper.matched_by}, {study.config.level_text}"
+
+
+def _lines(series: dict[int, list[BoardEntry]], targets: Sequence[str]) -> list[tuple[Curve, str]]:
+    """A line of each series and what it shows in words; the mean over the sizes h that all of them have."""
+    shared, lines = _shared_sizes(series), []
     for style, entries in series.items():
         chosen = [entry for entry in entries if entry.hidden in shared] or entries
+        family = chosen[0].series_title
         points = []
-        for number, name in enumerate(names):
-            mean = _mean([entry.card.rows[number].accuracy for entry in chosen])
-            label = f"{chosen[0].model_title}, {name}: {mean.value:.3f} {interval_text(mean)}"
+        for number, name in enumerate((chosen[0].source.domain, *targets)):
+            mean = _mean([row.accuracy for entry in chosen for row in entry.card.rows if row.domain == name])
+            label = f"{family}, {name if number else 'Bv.'}: {mean.value:.3f} {interval_text(mean)}"
             points.append(Point(float(number), mean.value, mean.low, mean.high, label))
-        lines.append(Curve(style, tuple(points)))
-    ticks = {float(number): name for number, name in enumerate(names)}
-    chance = board.entries[0].card.chance
-    top = max(point.high for line in lines for point in line.points if point)
-    axes = Axes("", "accuracy", ticks, 1.0 if top > 0.6 else _ceiling(top), reference=(chance, "chance"))
-    words = "; ".join(
-        f"{entries[0].model_title} from {line.points[0].value:.3f} to "
-        + ", ".join(f"{p.value:.3f} on {name}" for p, name in zip(line.points[1:], board.targets, strict=True) if p)
-        for line, entries in zip(lines, series.values(), strict=True)
-        if line.points[0]
+        shown = ", ".join(f"{p.value:.3f} on {name}" for p, name in zip(points[1:], targets, strict=True))
+        lines.append((Curve(style, tuple(points)), f"{family} from {points[0].value:.3f} to {shown}"))
+    return lines
+
+
+def _shared_sizes(series: dict[int, list[BoardEntry]]) -> set[int]:
+    of_series = [{entry.hidden for entry in entries if entry.hidden} for entries in series.values()]
+    return set.intersection(*filter(None, of_series)) if any(of_series) else set()
+
+
+def _band_words(series: dict[int, list[BoardEntry]]) -> str:
+    if not any(len(entries) > 1 for entries in series.values()):
+        return "Bands: 95% intervals."
+    sizes = ", ".join(str(size) for size in sorted(_shared_sizes(series)) if size)
+    return (
+        f"Mean over {f'the sizes that all share (h = {sizes})' if sizes else 'the sizes of each'}; "
+        "the band is the mean of their intervals, which is never narrower than the interval of the mean."
     )
-    caption = f"Accuracy from the best source validation (Bv., {board.source}) to the targets. "
-    sizes = ", ".join(str(size) for size in sorted(shared) if size)
-    if any(len(entries) > 1 for entries in series.values()):
-        caption += f"Mean over {f'the sizes that all share (h = {sizes})' if sizes else 'the sizes of each'}; "
-        caption += "the band is the mean of their intervals, which is never narrower than the interval of the mean."
-    else:
-        caption += "Bands: 95% intervals."
-    title = f"Accuracy from source to targets, {board.source}"
-    drawing = curves("Accuracy drops", f"Lines of accuracy: {words}.", axes, lines)
-    return Figure(f"{_stem(board)}-drops", title, caption, (drawing,), _legend(series))
 
 
 def _forest(board: Board, styles: dict[str, int]) -> Figure:
-    several = len({(entry.model, entry.hidden) for entry in board.entries}) < len(board.entries)
+    several = len({(entry.label, entry.family) for entry in board.entries}) < len(board.entries)
     of_target: dict[str, list[ForestRow]] = {}
     for number, target in enumerate(board.targets, start=1):
         for entry in board.entries:
             rr = _PICK["rr"](entry, entry.card.rows[number])
-            name = f"{entry.label} · {entry.origin}" if several else entry.label
+            name = entry.label if entry.study is None else f"{entry.study.config.letter}) {entry.family}"
+            name = f"{name} · {entry.origin}" if several else name
             text = f"{value_text(rr)} {interval_text(rr)}" if rr else "V at guessing"
             row = ForestRow(styles[entry.name], name, _point(entry, 0.0, rr), text)
             of_target.setdefault(target, []).append(row)
@@ -180,18 +244,20 @@ def _words(quantity: str, domain: str, board: Board, series: dict[int, list[Boar
     for entries in series.values():
         values = [(entry.hidden, _PICK[quantity](entry, entry.card.rows[number])) for entry in entries]
         shown = ", ".join(f"{value.value:.3f} at h {h}" for h, value in values if value)
-        parts.append(f"{entries[0].model_title}: {shown or 'nothing to show'}")
+        parts.append(f"{entries[0].series_title}: {shown or 'nothing to show'}")
     return f"{quantity} on {domain}. {'; '.join(parts)}."
 
 
 def _legend(series: dict[int, list[BoardEntry]]) -> tuple[tuple[int, str], ...]:
     """Titles of models, with the directories they come from where a model has several series."""
-    models = [entries[0].model for entries in series.values()]
+    models = [entries[0].series_title for entries in series.values()]
     legend = []
     for style, entries in series.items():
         origins = list(dict.fromkeys(entry.origin for entry in entries))
         named = ", ".join(origins[:MAX_ORIGINS]) + ", ..." * (len(origins) > MAX_ORIGINS)
-        legend.append((style, entries[0].model_title + (f" ({named})" if models.count(entries[0].model) > 1 else "")))
+        legend.append(
+            (style, entries[0].series_title + (f" ({named})" if models.count(entries[0].series_title) > 1 else ""))
+        )
     return tuple(legend)
 
 

@@ -20,11 +20,17 @@ PAGE_LIGHT = {"link": "#0b5c8a", "hover": "#f2f5f7", "warn": "#a33a00"}
 PAGE_DARK = {"link": "#7cc0ea", "hover": "#1e2328", "warn": "#f0a070"}
 
 
-def page(title: str, lead: object, sections: Sequence[Markup], *, navigation: Markup | None = None) -> str:
-    """The text of an HTML file. A policy in its head forbids everything that is not in the file itself."""
+def page(
+    title: str, lead: object, sections: Sequence[Markup], *, navigation: Markup | None = None, pictures: bool = False
+) -> str:
+    """The text of an HTML file. A policy in its head forbids everything that is not in the file itself.
+
+    ``pictures``: PNG files that are part of the page are allowed too.
+    """
     css, script = _asset("page.css"), _asset("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; "
+    images = "img-src data:; " if pictures else ""
+    policy = f"default-src 'none'; {images}style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; "
     head = el(
         "head",
         el("meta", charset="utf-8"),

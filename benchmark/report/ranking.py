@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.report.entries import Board
+from benchmark.report.boards import Board
 from benchmark.statistics import pairwise_ratios, rank_intervals, surely_better
 from benchmark.statistics.ranking import letters, tie_groups, tie_runs
 

@@ -11,9 +11,9 @@ from benchmark.report.drawing import Axes, Curve, Drawing, Point, curves
 from benchmark.report.figures import Figure
 from benchmark.report.markup import Markup, el, join
 from benchmark.report.page import figure
-from benchmark.report.tables import interval_text, value_text
+from benchmark.report.style import FAMILIES
+from benchmark.report.texts import interval_text, value_text
 
-STYLES = {"3D CNN": 0, "ConvLSTM": 1, "TimeSformer": 2}
 PLACES = ("Bv.", "S1", "S2", "T")
 IDENTIFIER = "paper"
 
@@ -40,7 +40,7 @@ def drops(rows: Sequence[ReferenceRow]) -> Figure:
         "Accuracy from the level at which an experiment compares (Bv.) to S1, S2 and T, as Figures 5 and 6 of the "
         "paper. Bands: at Bv. the exact interval of the level, else the intervals of the ratios times the level."
     )
-    legend = tuple((style, name) for name, style in STYLES.items())
+    legend = tuple((style, name) for name, style in FAMILIES.items())
     return Figure("paper-diving48-drops", "Diving48 accuracy drops in the paper", caption, tuple(drawings), legend, 4)
 
 
@@ -53,7 +53,7 @@ def _panel(rows: Sequence[ReferenceRow]) -> Drawing:
             ratio = row.ratios[f"{place}/V"]
             value, low, high = (row.V * end for end in (ratio.value, ratio.low, ratio.high))
             points.append(Point(float(number), value, low, high, f"{row.model}, {place}: {value:.3f}"))
-        lines.append(Curve(STYLES[row.model], tuple(points)))
+        lines.append(Curve(FAMILIES[row.model], tuple(points)))
         words.append(f"{row.model}: " + ", ".join(f"{p.value:.3f}" for p in points))
     title = f"{rows[0].experiment}) {rows[0].matched_by}, {rows[0].V:.1%}"
     ticks = {float(number): place for number, place in enumerate(PLACES)}

@@ -18,7 +18,8 @@ from benchmark.statistics import (
 from benchmark.statistics.power import POWER
 
 if TYPE_CHECKING:
-    from benchmark.report.entries import Board, BoardEntry
+    from benchmark.report.boards import Board
+    from benchmark.report.entries import BoardEntry
 
 EFFECTIVE_WORDS = (
     "Effective robustness (eff.): accuracy on the target minus what the line through the other entries of the table "

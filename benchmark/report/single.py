@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.report.blocks import footnotes, record, results_table
-from benchmark.report.entries import Board, BoardEntry
+from benchmark.report.boards import Board
 from benchmark.report.figures import figures_of
 from benchmark.report.markup import Markup, el, join
 from benchmark.report.page import embedded_json, figure, how_to_read, navigation, page
 from benchmark.report.robustness import EFFECTIVE_WORDS
+from benchmark.report.study import IDENTIFIER, TITLE, studies_section
 from benchmark.report.style import styles_of
-from benchmark.report.tables import heading
+from benchmark.report.tables import heading, records_of
 
 
 def report_page(title: str, boards: Sequence[Board]) -> str:
@@ -20,10 +21,14 @@ def report_page(title: str, boards: Sequence[Board]) -> str:
     styles = styles_of(entries)
     sections = [_board_section(number, board, boards, styles) for number, board in enumerate(boards)]
     links = [(f"#board-{number}", heading(board, boards)) for number, board in enumerate(boards)]
+    studies = studies_section(boards, lambda entry: f"#entry-{entry.name}")
+    if studies:
+        sections.insert(0, studies)
+        links.insert(0, (f"#{IDENTIFIER}", TITLE))
     links += [("#records-of-all", "Records"), ("#how-to-read", "How to read this")]
     lead = el("p", lead_text(boards), class_="lead")
     return page(
-        title, lead, [*sections, _records(entries), how_to_read(*more_words(boards))], navigation=navigation(links)
+        title, lead, [*sections, _records(boards), how_to_read(*more_words(boards))], navigation=navigation(links)
     )
 
 
@@ -50,9 +55,9 @@ def _board_section(number: int, board: Board, boards: Sequence[Board], styles: d
     return el("section", head, results_table(caption, board), footnotes(board), *figures, id=f"board-{number}")
 
 
-def _records(entries: Sequence[BoardEntry]) -> Markup:
+def _records(boards: Sequence[Board]) -> Markup:
     items = []
-    for entry in entries:
+    for entry in (entry for board in boards for entry in board.entries):
         flag = None if entry.card.valid else el("span", " not valid", class_="flag")
         about = el("span", f" trained on {entry.source.domain} · {entry.origin}", class_="soft")
         summary = el("summary", el("b", entry.label), about, flag)
@@ -60,7 +65,7 @@ def _records(entries: Sequence[BoardEntry]) -> Markup:
     # Hidden where no script runs, because it needs one.
     facts = {"type": "button", "id": "download", "data-name": "records.json", "class": "action", "hidden": True}
     button = el("button", "Download as JSON", **facts)
-    data = embedded_json({"entries": [entry.to_json() for entry in entries]})
+    data = embedded_json(records_of(boards))
     purpose = "Seeds, protocol, clips and environment of each entry: what is needed to compute it again."
     return el("section", el("h2", "Records"), el("p", purpose), el("p", button), *items, data, id="records-of-all")
 

@@ -18,12 +18,15 @@ from benchmark.report.blocks import (
     record,
     sortable,
 )
-from benchmark.report.entries import Board, BoardEntry, boards_of, read_entries
+from benchmark.report.boards import Board, boards_of, studies_of
+from benchmark.report.entries import BoardEntry, read_entries
 from benchmark.report.figures import figures_of
 from benchmark.report.markup import Markup, el, join
 from benchmark.report.page import figure, how_to_read, navigation, page
 from benchmark.report.ranking import Rank, ranks_of
 from benchmark.report.single import lead_text, more_words
+from benchmark.report.study import IDENTIFIER, TITLE, studies_section
+from benchmark.report.study_text import studies_json
 from benchmark.report.style import styles_of
 from benchmark.report.tables import FORMATS, asterisk_text, heading, json_text
 from benchmark.scoring import Row
@@ -125,7 +128,7 @@ def to_json(boards: Sequence[Board], ranks: dict[tuple[str, str], Rank]) -> dict
         hashes = {row.domain: row.content_hash for row in board.rows_of(board.entries[0])}
         facts = {"source": board.source, "targets": list(board.targets), "clips": hashes}
         listed.append({**facts, "minimum_detectable": detectable, "entries": entries})
-    return {"format": FORMAT, "schema_version": SCHEMA_VERSION, "boards": listed}
+    return {"format": FORMAT, "schema_version": SCHEMA_VERSION, "boards": listed, **studies_json(studies_of(boards))}
 
 
 def _index(boards: Sequence[Board], ranks: dict[tuple[str, str], Rank], title: str, paper: bool) -> str:
@@ -137,11 +140,15 @@ def _index(boards: Sequence[Board], ranks: dict[tuple[str, str], Rank], title: s
         head = el("h2", heading(board, boards))
         sections.append(el("section", head, table, footnotes(board), *figures, id=f"board-{number}"))
     links = [(f"#board-{number}", heading(board, boards)) for number, board in enumerate(boards)]
+    studies = studies_section(boards, lambda entry: f"entries/{entry.name}.html")
+    if studies:
+        sections.append(studies)
+        links.append((f"#{IDENTIFIER}", TITLE))
     if paper:
-        from benchmark.report.reference import IDENTIFIER, reference_section
+        from benchmark.report import reference
 
-        sections.append(reference_section())
-        links.append((f"#{IDENTIFIER}", "Reported in the paper"))
+        sections.append(reference.reference_section())
+        links.append((f"#{reference.IDENTIFIER}", "Reported in the paper"))
     links += [("#data", "Data"), ("#how-to-read", "How to read this")]
     files = [el("li", el("a", f"leaderboard.{suffix}", href=f"leaderboard.{suffix}")) for suffix in (*FORMATS, "json")]
     data = el("section", el("h2", "Data"), el("p", "The same numbers as files:"), el("ul", *files), id="data")

@@ -16,6 +16,8 @@ SERIES_DARK = ("#56b4e9", "#f0894a", "#2fc49a", "#dd9ec4", "#e6b73c", "#c8c8c8",
 LIGHT = {"paper": "#ffffff", "ink": "#1d2329", "muted": "#59636d", "rule": "#d5d9dd"}
 DARK = {"paper": "#15181b", "ink": "#e3e6e9", "muted": "#9aa4ae", "rule": "#343a40"}
 DASHES = (None, "7 3", "2 2.5", "9 3 2 3", "4 2 1 2 1 2")
+FAMILIES = {"3D CNN": 0, "ConvLSTM": 1, "TimeSformer": 2}
+"""Style of the families of the Diving48 experiments, as in the paper's figures: that of their models on clips."""
 MARKERS = ("circle", "square", "triangle", "diamond", "cross", "wedge")
 
 
@@ -27,13 +29,15 @@ def palette(basic: dict[str, str], series: Sequence[str]) -> dict[str, str]:
 def styles_of(entries: Sequence[BoardEntry]) -> dict[str, int]:
     """Name of an entry -> number of its style, the same for all of its series and for no other.
 
-    The paper's families always have the same style, a second series of one another.
+    The paper's families always have the same style, a second series of one another. A family of the Diving48
+    experiments is one series in all of them.
     """
     series = _series_of(entries)
     every = sorted(set(series.values()))
     styles: dict[_Series, int] = {}
+    of_number = {number: family for family, number in FAMILIES.items()}
     for number, family in enumerate(MODELS):
-        first = next((each for each in every if each[0] == family), None)
+        first = next((each for each in every if each[0] in {family, of_number.get(number)}), None)
         if first:
             styles[first] = number
     others = [each for each in every if each not in styles]
@@ -49,19 +53,19 @@ def _series_of(entries: Sequence[BoardEntry]) -> dict[str, _Series]:
 
     Two entries of one source and size are two series, each named by its entry: their mean would be of nothing.
     """
-    series = {}
+    series: dict[str, _Series] = {}
     for entry in entries:
+        if entry.study is not None:
+            series[entry.name] = (entry.family, "study", "", "")
+            continue
         origin = "" if entry.kind == "run" else entry.origin
         # A submission's protocol is words about it alone, and so is its origin.
         protocol = "" if entry.kind == "submission" else json.dumps(entry.protocol, sort_keys=True)
-        series[entry.name] = (entry.model, origin, protocol)
-    places = Counter((series[entry.name], entry.source.domain, entry.hidden) for entry in entries)
+        series[entry.name] = (entry.model, origin, protocol, "")
+    places = Counter((series[e.name], e.source.domain, e.hidden) for e in entries if e.study is None)
     return {
-        entry.name: (
-            *series[entry.name],
-            entry.name if places[series[entry.name], entry.source.domain, entry.hidden] > 1 else "",
-        )
-        for entry in entries
+        e.name: (*series[e.name][:3], e.name if places[series[e.name], e.source.domain, e.hidden] > 1 else "")
+        for e in entries
     }
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmark.report.entries import Board, BoardEntry
+from benchmark.report.boards import Board, studies_of
+from benchmark.report.entries import BoardEntry
+from benchmark.report.escaping import csv_cell, md_line, md_number, md_text, tex_text
 from benchmark.report.robustness import EFFECTIVE_WORDS, detectable_text
+from benchmark.report.study_text import ratio_lines, studies_json, studies_latex, studies_markdown
+from benchmark.report.texts import interval_text, points_interval_text, points_text, value_text
 from benchmark.scoring import TEXTURE, Row
 from benchmark.statistics import Estimate
 from benchmark.statistics.rules import NOT_DROPPED, OPEN
 from tsgen.common.errors import DataError
 
-MAX_PRINTED = 10  # an interval of rr that reaches so far says nothing, in however many digits
 NOT_VALID = "V is not above guessing by its interval: rr means nothing"
 CSV_COLUMNS = (
     *("entry", "kind", "origin", "model", "hidden", "parameters", "preset", "seeds", "source", "valid", "domain"),
@@ -25,26 +27,8 @@ CSV_COLUMNS = (
     *("rr_chance_corrected_high", "chance", "majority", "prior", "prior_top5", "effective_robustness"),
     *("effective_robustness_low", "effective_robustness_high", "effective_robustness_expected"),
     *("minimum_detectable_difference", "minimum_detectable_ratio"),
+    *("experiment", "level", "paper", "paper_low", "paper_high"),
 )
-
-
-def value_text(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else f"{estimate.value:.3f}"
-
-
-def interval_text(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return ""
-    return f"[{estimate.low:.3f}, {estimate.high:.3f}]" if estimate.high < MAX_PRINTED else f"[{estimate.low:.3f}, ∞)"
-
-
-def points_text(estimate: Estimate | None) -> str:
-    """Of a difference of accuracies: with its sign."""
-    return "-" if estimate is None else f"{estimate.value:+.3f}"
-
-
-def points_interval_text(estimate: Estimate | None) -> str:
-    return "" if estimate is None else f"[{estimate.low:+.3f}, {estimate.high:+.3f}]"
 
 
 def corrected_text(row: Row) -> str:
@@ -63,30 +47,30 @@ def asterisk_text(entry: BoardEntry, row: Row) -> str:
 
 
 def to_markdown(boards: Sequence[Board]) -> str:
-    """A table for each board; a line with ! is not valid."""
+    """A table for each board, and those of experiments; a line with ! is not valid."""
     blocks = []
     for board in boards:
         lines = _cells(board)
         rule = ["---"] * 2 + ["---:"] * (len(lines[0]) - 3) + [":---:"]
-        rows = [_md_line([_md(line[0]), *(_md_number(cell) for cell in line[1:])]) for line in lines]
-        blocks.append("\n".join([f"### {_md(heading(board, boards))}", "", rows[0], _md_line(rule), *rows[1:]]))
-        blocks += [_md_number(detectable_text(board.detectable))] if board.detectable else []
-    return "\n\n".join([*blocks, _note(boards)]) + "\n"
+        rows = [md_line([md_text(line[0]), *(md_number(cell) for cell in line[1:])]) for line in lines]
+        blocks.append("\n".join([f"### {md_text(heading(board, boards))}", "", rows[0], md_line(rule), *rows[1:]]))
+        blocks += [md_number(detectable_text(board.detectable))] if board.detectable else []
+    return "\n\n".join([*blocks, _note(boards), *studies_markdown(studies_of(boards))]) + "\n"
 
 
 def to_latex(boards: Sequence[Board]) -> str:
-    """A booktabs table for each board."""
+    """A booktabs table for each board, and those of experiments."""
     blocks = ["% \\usepackage{booktabs}"]
     for board in boards:
-        lines = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in _cells(board)]
+        lines = [" & ".join(tex_text(cell) for cell in line) + r" \\" for line in _cells(board)]
         columns = "ll" + "r" * (len(_cells(board)[0]) - 3) + "c"
         blocks.append(
             "\n".join(
                 [
                     r"\begin{table}",
                     r"\centering" + (r"\scriptsize" if board.has_effective else r"\small"),
-                    rf"\caption{{{_tex(heading(board, boards))}. {_tex(_note([board]))} "
-                    rf"{_tex(detectable_text(board.detectable))}}}",
+                    rf"\caption{{{tex_text(heading(board, boards))}. {tex_text(_note([board]))} "
+                    rf"{tex_text(detectable_text(board.detectable))}}}",
                     rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
                     r"\toprule",
                     lines[0],
@@ -98,23 +82,34 @@ def to_latex(boards: Sequence[Board]) -> str:
                 ]
             )
         )
-    return "\n\n".join(blocks) + "\n"
+    return "\n\n".join([*blocks, *studies_latex(studies_of(boards))]) + "\n"
 
 
 def to_csv(boards: Sequence[Board]) -> str:
-    """A line for each entry and domain of its board, numbers in full; empty where there is none."""
+    """A line for each entry and domain of its board, numbers in full; empty where there is none.
+
+    An entry of an experiment has a line for each ratio of its table as well, with the paper's: its role is "ratio".
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for board in boards:
         for entry in board.entries:
-            writer.writerows([_csv(cell) for cell in _record(board, entry, row)] for row in board.rows_of(entry))
+            lines = [_record(board, entry, row) for row in board.rows_of(entry)]
+            lines += [[line.get(name, "") for name in CSV_COLUMNS] for line in ratio_lines(entry)]
+            writer.writerows([csv_cell(cell) for cell in line] for line in lines)
     return out.getvalue()
 
 
 def to_json(boards: Sequence[Board]) -> str:
     """The records of all entries. DataError for a number that JSON has no place for."""
-    return json_text({"entries": [entry.to_json() for board in boards for entry in board.entries]}) + "\n"
+    return json_text(records_of(boards)) + "\n"
+
+
+def records_of(boards: Sequence[Board]) -> dict[str, Any]:
+    """The records of all entries, and of the experiments where there are any."""
+    entries = [entry.to_json() for board in boards for entry in board.entries]
+    return {"entries": entries, **studies_json(studies_of(boards))}
 
 
 def json_text(value: Any) -> str:
@@ -180,36 +175,6 @@ def _record(board: Board, entry: BoardEntry, row: Row) -> list[Any]:
         *((points.value, points.low, points.high) if points else ("", "", "")),
         effective.expected if effective else "",
         *((detectable.difference, detectable.ratio) if detectable else ("", "")),
+        *((entry.study.config.experiment, entry.study.config.at) if entry.study else ("", "")),
+        *("", "", ""),
     ]
-
-
-def _csv(cell: Any) -> Any:
-    """Spreadsheets run a text that begins with = + - or @: an apostrophe keeps it a text."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
-
-
-def _md_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _md(text: str) -> str:
-    """Words from anywhere: no link, picture or markup comes of them."""
-    flat = " ".join(text.split())
-    return re.sub(r"([\\`*_<>|#\[\]!(])", r"\\\1", flat)
-
-
-def _md_number(text: str) -> str:
-    """Our own numbers, names of domains and marks: their brackets stay readable."""
-    return re.sub(r"([\\`*_<>|#])", r"\\\1", text)
-
-
-_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "∞": r"$\infty$"}
-_TEX |= {char: f"\\{char}" for char in "&%$#_{}"}
-_TEX |= {char: f"${char}$" for char in "<>"}
-
-
-def _tex(text: str) -> str:
-    flat = " ".join(text.split())
-    # After the end of a row [ and * would be its arguments.
-    head = f"{{{flat[0]}}}" if flat[:1] in {"[", "*"} else ""
-    return head + "".join(_TEX.get(char, char) for char in (flat[1:] if head else flat))

@@ -19,13 +19,14 @@ import pytest
 from click.testing import CliRunner
 
 from benchmark.cli import cli
+from benchmark.report.boards import boards_of
 from benchmark.report.drawing import nice_ticks
-from benchmark.report.entries import boards_of, read_entries
+from benchmark.report.entries import read_entries
+from benchmark.report.escaping import md_text, tex_text
 from benchmark.report.export import CONVERTERS, find_converter, svg_size
 from benchmark.report.figures import figures_of
 from benchmark.report.markup import Markup, el, join
 from benchmark.report.style import DASHES, MARKERS, SERIES_DARK, SERIES_LIGHT, styles_of
-from benchmark.report.tables import _md, _tex
 from benchmark.results import RunDirectory
 from benchmark.sweep.store import SweepDirectory
 from benchmark.sweep.summary import summarise
@@ -173,8 +174,8 @@ def test_a_line_is_of_one_protocol_and_one_entry_a_size(tmp_path):
 
 
 def test_words_make_no_link_and_no_argument():
-    assert _md("![x](y)") == r"\!\[x\]\(y)"
-    assert [_tex("[2pt]"), _tex(" * a"), _tex("a [b]")] == ["{[}2pt]", "{*} a", "a [b]"]
+    assert md_text("![x](y)") == r"\!\[x\]\(y)"
+    assert [tex_text("[2pt]"), tex_text(" * a"), tex_text("a [b]")] == ["{[}2pt]", "{*} a", "a [b]"]
 
 
 def test_page_is_whole_and_loads_nothing(page):

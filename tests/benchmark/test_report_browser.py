@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmark.cli import cli
+from tests.benchmark.video_samples import write_study
 
 PROGRAMS = ("chromium", "chromedriver")
 MISSING = [name for name in PROGRAMS if shutil.which(name) is None]
@@ -65,6 +66,11 @@ def pages(tmp_path_factory):
     ):
         assert CliRunner().invoke(cli, arguments).exit_code == 0
     files = {"report": root / "report.html", "index": root / "site" / "index.html"}
+    write_study(root / "study" / "d48-a")
+    write_study(root / "study" / "d48-c", "c", missing=("TimeSformer",))
+    files["study"] = root / "study.html"
+    studies = [str(root / "study" / each) for each in ("d48-a", "d48-c")]
+    assert CliRunner().invoke(cli, ["report", *studies, "--out", str(files["study"])]).exit_code == 0
     files["entry"] = sorted((root / "site" / "entries").iterdir())[0]
     return {name: path.as_uri() for name, path in files.items()}
 
@@ -143,7 +149,7 @@ def test_heads_are_reached_by_tab(visit):
     assert {"To the numbers", "model", "V", "rr"} <= set(reached)
 
 
-@pytest.mark.parametrize("page", ["report", "index", "entry"])
+@pytest.mark.parametrize("page", ["report", "index", "entry", "study"])
 @pytest.mark.parametrize("size", [PHONE, DESK])
 def test_nothing_sticks_out(visit, page, size):
     browser = visit(page, size)

@@ -20,7 +20,8 @@ from click.testing import CliRunner
 from benchmark.cli import cli
 from benchmark.paper.reference import reference_rows
 from benchmark.report import ranking
-from benchmark.report.entries import boards_of, read_entries
+from benchmark.report.boards import boards_of
+from benchmark.report.entries import read_entries
 from benchmark.report.ranking import ranks_of
 from benchmark.report.robustness import detectable_text
 from benchmark.scoring import Entry, score

@@ -18,7 +18,8 @@ import tsgen
 from benchmark.cli import cli
 from benchmark.paper.reference import reference_rows
 from benchmark.predictions import Predictions
-from benchmark.report.entries import boards_of, read_entries
+from benchmark.report.boards import boards_of
+from benchmark.report.entries import read_entries
 from benchmark.report.ranking import ranks_of
 from benchmark.report.reference import drops
 from benchmark.report.site import build_site, read_directory

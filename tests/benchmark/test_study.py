@@ -19,9 +19,11 @@ from benchmark.models import FAMILIES, VIDEO_MODELS, build_model
 from benchmark.models.convlstm import head_inputs
 from benchmark.models.specs import ClipShape
 from benchmark.run import run
-from benchmark.study import SHOWN, StudyConfig, render_study, run_study
+from benchmark.study import run_study
+from benchmark.study_record import SHOWN, StudyConfig, read_study
+from benchmark.study_table import render_study
 from benchmark.submission.write import FAMILY_OF
-from benchmark.video_data import class_names, open_folder, sizes, store_path
+from benchmark.video_data import class_names, open_folder, settings_of
 from diving48_domains.framestore import StorePlan, open_store
 from diving48_domains.manifest import ClipRecord
 from diving48_domains.storewriter import StoreWriter, write_clip
@@ -47,7 +49,7 @@ def write_store(folder, names, split, *, ids=None, size=SIDE, damage=False, sett
     said = {"class_names": ["a", "b", "c"], "resize_rule": "none", **(settings or {})}
     plan = StorePlan(ids, labels, ids, T, size, size, said)
     (folder / "test").mkdir(exist_ok=True)
-    paths = {name: store_path(folder, name) for name in names}
+    paths = {name: (folder if name in ("train", "val") else folder / "test") / f"{name}.h5" for name in names}
     with StoreWriter(paths, plan, folder / f"{split}-{names[-1]}.journal") as writer:
         for row, clip_id in enumerate(ids):
             outputs = {
@@ -116,6 +118,10 @@ def test_the_table_and_the_record_say_the_same(finished):
     stored = json.loads((out / "result.json").read_text())
     assert [row["family"] for row in stored["rows"]] == [row.title for row in rows]
     assert stored["rows"][0]["ratios"]["T/S1"]["value"] == rows[0].ratios["T", "S1"].value
+    paper = stored["rows"][0]["paper"]
+    assert (paper["source"], paper["ratios"]["T/S1"]["value"]) == ("main paper, Table 2", 1.01)
+    assert "1.01 [0.81, " in text and "which are other data" in text
+    assert json.loads(json.dumps(read_study(out).to_json())) == stored
 
 
 def test_a_finished_study_is_not_trained_again(finished, folder):
@@ -181,7 +187,7 @@ def test_the_least_side_of_the_strided_convlstm():
 
 
 def test_the_clips_are_those_of_the_store_and_not_copied(folder):
-    config = make_config("d48", **sizes(open_folder(folder)), batch_size=6)
+    config = make_config("d48", **settings_of(open_folder(folder)), batch_size=6)
     plan = plan_data(config, None, folder)
     clips = plan.targets[2].load(lambda line: None)
     store = open_store(folder / "test" / "S1.h5")
@@ -194,7 +200,8 @@ def test_what_a_folder_lacks_is_listed_at_once(folder, tmp_path):
     write_store(tmp_path, ["train"], "train")
     with pytest.raises(DataError) as problem:
         open_folder(tmp_path)
-    assert all(f"{name}.h5: no such file" in str(problem.value) for name in ("val", *VIDEO_TARGETS))
+    assert "val.h5: no such file" in str(problem.value)
+    assert f"{tmp_path / 'test'}: no target domain" in str(problem.value)
     with pytest.raises(UsageError, match="is not a folder"):
         open_folder(tmp_path / "nowhere")
 
@@ -210,14 +217,14 @@ def test_stores_that_do_not_belong_together(folder, tmp_path):
     assert "resize_rule of val is 'another', of train 'none'" in text
     assert "B holds clips of (16, 16, 16, 3), train of (16, 32, 32, 3)" in text
     assert "B has other clips than O" in text
-    assert "9 clips are in train and in val or the test domains" in text
+    assert "9 clips are in train and in the test domains" in text
 
 
 def test_damaged_frames_are_refused(tmp_path):
     write_store(tmp_path, ["train"], "train", damage=True)
     write_store(tmp_path, ["val"], "val")
     write_store(tmp_path, list(VIDEO_TARGETS), "test")
-    config = make_config("d48", model="3dcnn-4l", hidden=2, **sizes(open_folder(tmp_path)), **OVERRIDES)
+    config = make_config("d48", model="3dcnn-4l", hidden=2, **settings_of(open_folder(tmp_path)), **OVERRIDES)
     with pytest.raises(DataError, match="1 of 36 clips are damaged, the first is trainvideo00_00000"):
         run(config, tmp_path / "out", digits=None, data_dir=tmp_path, device="cpu", quiet=True)
 
@@ -295,6 +302,8 @@ def test_a_level_is_a_run_that_everything_reads(finished, tmp_path, run_cli):
     other = finished[1] / rows[-1].model / "level-0.5"
     assert "first epoch with V of at least 0.5" in (level / "report.md").read_text()
     assert run_cli("rac-bench", "report", level, "--out", tmp_path / "page.html").returncode == 0
+    whole = run_cli("rac-bench", "report", finished[1])
+    assert whole.returncode == 0 and "### Experiment a: matched by layer structure" in whole.stdout, whole.stderr
     done = run_cli("rac-bench", "predict", "--run", level, "--out", tmp_path / "submission")
     assert done.returncode == 0, done.stderr
     if (other / "result.json").exists():

@@ -2,58 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
-import numpy as np
 import pytest
 
-from benchmark.config import VIDEO_TARGETS, make_config
-from benchmark.predictions import Predictions, predictions_path, write_predictions
-from benchmark.report.entries import boards_of, ordered_targets, read_entries
-from benchmark.results import Result, RunDirectory, SeedTraining
+from benchmark.config import VIDEO_TARGETS
+from benchmark.predictions import predictions_path
+from benchmark.report.boards import boards_of
+from benchmark.report.entries import ordered_targets, read_entries
 from benchmark.submission.key_file import key_from, write_key
 from benchmark.submission.truth import AnswerKeys
 from benchmark.submission.write import Words, submit_runs
-from tests.benchmark.report_samples import ENVIRONMENT
+from tests.benchmark.video_samples import write_run
 from tsgen.common.errors import UsageError
-
-CLASSES = ("a", "b", "c", "d")
-SIZES = {"n_train": 16, "n_val": 200, "n_target": 150, "batch_size": 8}
-SKILL = {"V": 0.8, "O": 0.7, "C": 0.65, "S1": 0.55, "S2": 0.5, "T": 0.4, "T_union": 0.45, "B": 0.35}
-
-
-def predict(domain, seed, better):
-    n, split = (SIZES["n_val"], "val") if domain == "V" else (SIZES["n_target"], "test")
-    drawn = np.random.default_rng([seed, len(domain), *domain.encode()])
-    label = np.arange(n) % len(CLASSES)
-    right = drawn.random(n) < SKILL[domain] + better
-    answer = np.where(right, label, (label + drawn.integers(1, 4, n)) % len(CLASSES))
-    digest = hashlib.sha256(domain.encode()).hexdigest()
-    logits = np.eye(len(CLASSES), dtype=np.float32)[answer]
-    return Predictions(domain, split, seed, CLASSES, digest, None, None, np.arange(n), label, logits)
-
-
-def write_run(path, model="3dcnn-4l", *, seeds=(1, 2), better=0.0, level=None):
-    """A finished directory of a run, or with ``level`` of its checkpoints at one."""
-    config = make_config("d48", model=model, hidden=2, seeds=seeds, **SIZES)
-    found = {(seed, domain): predict(domain, seed, better) for seed in seeds for domain in ("V", *VIDEO_TARGETS)}
-    for (seed, domain), each in found.items():
-        write_predictions(predictions_path(path, seed, domain), each)
-    (path / "config.json").write_text(json.dumps(config.to_json()))
-    if level is not None:
-        (path / "selection.json").write_text(json.dumps({"level": level}))
-    data = [
-        {
-            "domain": one.domain, "split": one.split, "profile": "", "n": len(one.label),
-            "content_hash": one.content_hash, "digits_source": None, "digits_sha256": None,
-        }
-        for (seed, _), one in found.items() if seed == seeds[0]
-    ]  # fmt: skip
-    run = RunDirectory(path)
-    trainings = tuple(SeedTraining(seed, 3, 5, "patience") for seed in seeds)
-    run.write_result(Result(config, 1000, trainings, run.scorecard(), tuple(data), ENVIRONMENT))
-    return path
 
 
 @pytest.fixture(scope="module")
