@@ -1,0 +1,172 @@
+"""The Parquet files of a release: an index of the clips without their pixels, and a preview with film strips.
+
+Values depend on the clips alone. Bytes also depend on the versions of pyarrow and Pillow, which the manifest names.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tsgen.canvas import Grid, blank, enlarged
+from tsgen.clipset import ClipSet
+from tsgen.common.errors import UsageError
+from tsgen.common.files import atomic_path
+from tsgen.export_forms import EXTRA
+from tsgen.preview import STRIP_COLUMNS, choose_shots
+from tsgen.release.plan import PREVIEW_CLIPS_PER_CLASS
+
+ROW_GROUP_ROWS = 1024
+STRIP_SCALE = 2
+MAX_TABLE_BYTES = 1 << 30
+
+INDEX_COLUMNS: dict[str, tuple[str, Callable[[ClipSet], NDArray[Any]], str]] = {
+    "clip_id": ("int64", lambda c: c.clip_id, "place in the stream of (seed, domain, split)"),
+    "label": ("int64", lambda c: c.labels, "class id"),
+    "class_name": ("string", lambda c: np.array(c.class_names, dtype=object)[c.labels], "name of the class"),
+    "start_x": ("int16", lambda c: c.column("start")[:, 0], "left edge of the entity in the first frame, px"),
+    "start_y": ("int16", lambda c: c.column("start")[:, 1], "upper edge of the entity in the first frame, px"),
+    "speed": ("float32", lambda c: c.column("speed"), "px/frame; the paper's spiral: px/frame per radian turned"),
+    "heading": ("float32", lambda c: c.column("heading"), "drawn angle, rad; null: the class has none"),
+    "direction": ("int16", lambda c: c.column("direction"), "+1, or -1: reversed or mirrored; 0: the class has none"),
+    "rotation": ("int16", lambda c: c.column("rotation"), "cyclic shift, frames; -1: the class has none"),
+    "sigma": ("int16", lambda c: c.column("sigma"), "noise cells across the frame; -1: no noise"),
+    "digit_index": ("int32", lambda c: c.column("digit_index"), "row of the digit source; -1: no digit"),
+    "digit_label": ("int16", lambda c: c.column("digit_label"), "0..9; -1: no digit"),
+}
+"""Name -> (type, values of a clip file, meaning). Values are those of the clip file; its NaN is null here."""
+
+PREVIEW_COLUMNS: dict[str, str] = {
+    "clip_id": "place in the stream of (seed, domain, split)",
+    "label": "class id",
+    "class_name": "name of the class",
+    "strip": "all frames of the clip in reading order, PNG",
+}
+
+
+def require_pyarrow() -> None:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as problem:
+        raise UsageError(f"the Parquet files of a release need pyarrow: {EXTRA}") from problem
+
+
+def index_table(clip_set: ClipSet) -> Any:
+    """A row a clip, in the order of the file: the columns of INDEX_COLUMNS, as a pyarrow.Table."""
+    import pyarrow as pa
+
+    columns = {}
+    for name, (kind, values, _) in INDEX_COLUMNS.items():
+        array = values(clip_set)
+        columns[name] = pa.array(array, type=kind, mask=np.isnan(array) if array.dtype.kind == "f" else None)
+    return _described(pa.table(columns), clip_set.class_names)
+
+
+def preview_table(clip_set: ClipSet, config: str) -> Any:
+    """A row for each of the first clips of every class, with its film strip, as a pyarrow.Table."""
+    import pyarrow as pa
+
+    reel = choose_shots(clip_set, per_class=PREVIEW_CLIPS_PER_CLASS)
+    clip_id, labels = clip_set.clip_id, clip_set.labels
+    strips = [
+        {"bytes": _png(strip_of(shot.frames)), "path": f"{config}-{clip_set.split}-{clip_id[shot.row]:08d}.png"}
+        for shot in reel.shots
+    ]
+    rows = [shot.row for shot in reel.shots]
+    columns = {
+        "clip_id": pa.array(clip_id[rows], type="int64"),
+        "label": pa.array(labels[rows], type="int64"),
+        "class_name": pa.array([shot.class_name for shot in reel.shots], type="string"),
+        "strip": pa.array(strips, type=pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+    }
+    return _described(pa.table(columns), clip_set.class_names)
+
+
+def strip_of(frames: NDArray[np.uint8]) -> Image.Image:
+    """All frames of a clip uint8 (T, H, W) in reading order. Without text: its pixels depend on no font."""
+    num_frames, height, width = frames.shape
+    columns = min(STRIP_COLUMNS, num_frames)
+    grid = Grid(-(-num_frames // columns), columns, width * STRIP_SCALE, height * STRIP_SCALE)
+    image, _ = blank(grid.size)
+    for t, frame in enumerate(frames):
+        image.paste(enlarged(frame, STRIP_SCALE), grid.corner(t // columns, t % columns))
+    return image
+
+
+def write_table(table: Any, path: Path) -> None:
+    """Write a table, at once. The same table gives the same bytes with the same version of pyarrow."""
+    import pyarrow.parquet as pq
+
+    with atomic_path(path) as partial:
+        pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+
+
+def table_problems(path: Path, expected: Any) -> list[str]:
+    """How the Parquet file at ``path``, of unknown origin, differs from a table: in columns, rows or values.
+
+    Film strips are compared by their pixels, so that another version of Pillow changes nothing.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            return [f"is larger than {MAX_TABLE_BYTES} bytes; not read."]
+        with pq.ParquetFile(path) as file:
+            if not file.schema_arrow.equals(expected.schema, check_metadata=True):
+                return [f"has other columns: {', '.join(file.schema_arrow.names)}, or says other things about them."]
+            if file.metadata.num_rows != expected.num_rows:
+                return [f"has {file.metadata.num_rows} rows, there are {expected.num_rows} to describe."]
+            table = file.read()
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as problem:
+        return [f"cannot be read: {problem}"]
+    found = []
+    for name in expected.column_names:
+        same = _same_strip if name == "strip" else _same_value
+        pairs = zip(table[name].to_pylist(), expected[name].to_pylist(), strict=True)
+        rows = [row for row, (mine, theirs) in enumerate(pairs) if not same(mine, theirs)]
+        if rows:
+            found.append(f"{name} differs in {len(rows)} of {expected.num_rows} rows, first in row {rows[0]}.")
+    return found
+
+
+def _same_value(mine: Any, theirs: Any) -> bool:
+    return bool(mine == theirs)
+
+
+def _same_strip(mine: Any, theirs: Any) -> bool:
+    if mine is None or mine["path"] != theirs["path"] or mine["bytes"] is None:
+        return False
+    if mine["bytes"] == theirs["bytes"]:
+        return True
+    with Image.open(io.BytesIO(theirs["bytes"])) as picture:
+        expected = np.asarray(picture)
+    try:
+        with Image.open(io.BytesIO(mine["bytes"]), formats=["PNG"]) as picture:
+            is_alike = picture.size == expected.shape[::-1] and picture.mode == "L"  # before anything is decoded
+            return is_alike and bool((np.asarray(picture) == expected).all())
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return False
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _described(table: Any, class_names: Sequence[str]) -> Any:
+    """With what ``datasets`` reads from a schema: class names of the label, a picture where there are bytes of one."""
+    special = {"label": {"names": list(class_names), "_type": "ClassLabel"}, "strip": {"_type": "Image"}}
+    features = {
+        field.name: special.get(field.name) or {"dtype": str(field.type).replace("float", "float32"), "_type": "Value"}
+        for field in table.schema
+    }
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})

@@ -1,0 +1,226 @@
+"""Proof of a release, from the hashes of its files to every value made again from the recipes."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tsgen.clipfile import CLIPS, COLUMNS
+from tsgen.clipset import open_clips
+from tsgen.common.errors import DataError, RacError, UsageError
+from tsgen.common.h5guard import open_guarded
+from tsgen.common.sums import SUMS_FILE, check_sums, read_sums
+from tsgen.digits import (
+    EMBEDDED,
+    EMBEDDED_SOURCE,
+    HELP,
+    MNIST,
+    MNIST_DIR_VARIABLE,
+    PARTITION_OF_SPLIT,
+    load_digits,
+    resolve_source,
+)
+from tsgen.recipe import Recipe
+from tsgen.release.contents import Content, Contents, read_content
+from tsgen.release.manifest import MANIFEST_FILE, manifest_of, plan_of, read_manifest, recipe_of
+from tsgen.release.plan import Recipes
+from tsgen.release.tables import index_table, preview_table, require_pyarrow, table_problems
+from tsgen.verify import verify_file
+
+LEVELS: dict[str, str] = {
+    "sums": "every file has the SHA-256 that is listed",
+    "values": "every file has its SHA-256, every clip file its content hash; tables and manifest say what is in them",
+    "rebuilt": "every file has its SHA-256, tables and manifest say what is in the clip files, and every value of "
+    "these was made again from the recipe",
+}
+"""How far a verification goes, and what is true when it finds nothing."""
+
+
+@dataclass(frozen=True)
+class ReleaseReport:
+    """What was checked, one of LEVELS, and what is wrong: each of ``problems`` names a file.
+
+    ``not_rebuilt``: configurations that could not be made again, and why; what else can be known of them was checked.
+    """
+
+    folder: str
+    level: str
+    files: int
+    clips: int
+    problems: tuple[str, ...] = ()
+    not_rebuilt: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_proven(self) -> bool:
+        """Nothing is wrong, and all that was asked for could be checked."""
+        return not self.problems and not self.not_rebuilt
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "proven": self.is_proven}
+
+    def to_text(self) -> str:
+        clips = f", {self.clips} clips" if self.level != "sums" else ""
+        if self.is_proven:
+            return f"{self.folder}: {self.files} files{clips}: {LEVELS[self.level]}."
+        lines = [f"{self.folder}: {len(self.problems)} problems in {self.files} files{clips}."]
+        lines += [f"  {problem}" for problem in self.problems]
+        if self.not_rebuilt:
+            reasons = dict.fromkeys(self.not_rebuilt.values())
+            for reason in reasons:
+                names = [name for name, why in self.not_rebuilt.items() if why == reason]
+                lines.append(f"  not made again: {', '.join(names)}: {reason}")
+            lines.append(
+                "  Their values are those whose hashes the release records; that the recipes give them was not shown. "
+                "Name the digits with --digits, or ask for no more with --without-rebuild."
+            )
+        return _printable("\n".join(lines))
+
+
+def verify_release(
+    folder: Path | str,
+    *,
+    quick: bool = False,
+    rebuild: bool = True,
+    digits: str | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> ReleaseReport:
+    """Check a release folder of unknown origin and list everything that is wrong.
+
+    ``quick``: SHA256SUMS alone. Else every clip file is opened through the guard and its content hash computed anew,
+    the tables are compared with it row by row and the manifest with all of them; with ``rebuild`` every value is made
+    again from the recipe. ``digits`` as in :func:`tsgen.digits.load_digits`; the embedded ones are found without it.
+
+    Raises UsageError when there is no such folder, DataError when it has no SHA256SUMS or no manifest of this version.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder.")
+    problems = check_sums(folder, workers=workers)
+    files = len(read_sums(folder / SUMS_FILE))
+    if quick:
+        return ReleaseReport(str(folder), "sums", files, 0, tuple(problems))
+    require_pyarrow()
+    manifest = read_manifest(folder)
+    plan = plan_of(manifest)
+    recipes: Recipes = {part: recipe_of(manifest, *part) for part in plan.parts}
+    source, not_rebuilt = _digits(manifest, recipes, digits) if rebuild else (None, {})
+    contents, found = _check_parts(folder, manifest, recipes, rebuild, not_rebuilt, source, workers, quiet)
+    problems += found
+    if len(contents) == len(recipes):
+        problems += _contradictions(manifest, manifest_of(folder, plan, recipes, contents))
+    clips = sum(recipe.n for recipe in recipes.values())
+    return ReleaseReport(str(folder), "rebuilt" if rebuild else "values", files, clips, tuple(problems), not_rebuilt)
+
+
+def _check_parts(
+    folder: Path,
+    manifest: dict[str, Any],
+    recipes: Recipes,
+    rebuild: bool,
+    not_rebuilt: dict[str, str],
+    source: str | None,
+    workers: int | None,
+    quiet: bool,
+) -> tuple[Contents, list[str]]:
+    """What the clip files hold, those that can be read, and the problems of every split, in the manifest's order."""
+    from tqdm import tqdm
+
+    def check(part: tuple[str, str]) -> tuple[Content | None, list[str]]:
+        config, split = part
+        facts = manifest["configs"][config]["splits"][split]
+        if not (folder / facts["file"]).is_file():
+            return None, []  # the sums tell
+        content, problems = _check_values(folder, facts, recipes[part], config)
+        if content is not None and rebuild and config not in not_rebuilt:
+            outcome = verify_file(folder / facts["file"], source)
+            if not outcome.is_identical:
+                problems.append(outcome.to_text())
+        return content, problems
+
+    contents: Contents = {}
+    found: list[str] = []
+    with (
+        ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
+        tqdm(total=len(recipes), desc="verify", unit="file", disable=True if quiet else None) as bar,
+    ):
+        for part, (content, problems) in zip(recipes, pool.map(check, recipes), strict=True):
+            if content is not None:
+                contents[part] = content
+            found += problems
+            bar.update()
+    return contents, found
+
+
+def _check_values(folder: Path, facts: dict[str, Any], recipe: Recipe, config: str) -> tuple[Content | None, list[str]]:
+    path = folder / facts["file"]
+    try:
+        with open_guarded(path) as file:
+            strange = sorted(set(file) - {CLIPS, *COLUMNS})
+            if strange:
+                raise DataError(f"{path} holds what no clip file has: {', '.join(map(ascii, strange[:5]))}.")
+        with open_clips(path) as clip_set:
+            content = read_content(clip_set, recipe)
+            tables = {facts["index"]: index_table(clip_set), facts["preview"]: preview_table(clip_set, config)}
+    except DataError as problem:
+        return None, [str(problem)]
+    return content, [
+        f"{name}: {problem}"
+        for name, table in tables.items()
+        if (folder / name).is_file()
+        for problem in table_problems(folder / name, table)
+    ]
+
+
+def _contradictions(manifest: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """What the manifest says otherwise than the files do. Versions and licences are its word alone."""
+    of_its_time = {"version", "generator_version", "made_with", "licenses", "about"}
+    if manifest["version"] != found["version"]:
+        of_its_time.add("departures")  # from a release that had other configurations
+    problems = []
+    for name in sorted((set(manifest) | set(found)) - of_its_time):
+        mine, theirs = manifest.get(name), found.get(name)
+        if mine == theirs:
+            continue
+        inner = name
+        while isinstance(mine, dict) and isinstance(theirs, dict):  # down to the first value that differs
+            keys = [*theirs, *(key for key in mine if key not in theirs)]
+            key = next(key for key in keys if mine.get(key) != theirs.get(key) or (key in mine) != (key in theirs))
+            inner, mine, theirs = f"{inner}.{key}", mine.get(key), theirs.get(key)
+        problems.append(f"{MANIFEST_FILE}: {inner} is {str(mine)[:80]!r}; the files say {str(theirs)[:80]!r}.")
+    return problems
+
+
+def _printable(text: str) -> str:
+    """Names out of files of unknown origin must not reach the terminal as they are."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+def _digits(manifest: dict[str, Any], recipes: Recipes, digits: str | None) -> tuple[str | None, dict[str, str]]:
+    """The source to make the clips again with, and the configurations that it does not allow to, with the reason."""
+    showing = list(dict.fromkeys(config for (config, _), recipe in recipes.items() if recipe.domain.has_digits))
+    if not showing:
+        return None, {}
+    name = manifest["digits_source"]
+    if digits is None and name not in (EMBEDDED_SOURCE, MNIST) and MNIST_DIR_VARIABLE not in os.environ:
+        return None, dict.fromkeys(showing, "made with digits of the builder's own, which nothing here can find.")
+    try:
+        source = resolve_source(EMBEDDED if digits is None and name == EMBEDDED_SOURCE else digits)
+        seen = set()
+        for (_, split), recipe in recipes.items():
+            if recipe.domain.has_digits and (partition := PARTITION_OF_SPLIT[split]) not in seen:
+                seen.add(partition)
+                loaded = load_digits(source, split, recipe.domain.width_px)
+                if loaded.sha256 != recipe.digits_sha256:
+                    raise DataError(
+                        f"made with digits {name!r} (sha256 {str(recipe.digits_sha256)[:16]}...), "
+                        f"found are {loaded.source!r} ({partition}, sha256 {loaded.sha256[:16]}...)."
+                    )
+    except UsageError:
+        raise
+    except RacError as problem:
+        return None, dict.fromkeys(showing, str(problem).removesuffix(HELP).strip())
+    return source, {}
