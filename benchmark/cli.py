@@ -21,6 +21,11 @@ COMMANDS = {
     "match": ("benchmark.match_commands:match", "Which settings of the families are comparable."),
     "reproduce": ("benchmark.reproduce_commands:reproduce", "Recompute the paper's tables from its own numbers."),
     "attributes": ("benchmark.attributes_commands:attributes", "What the wrong answers on Diving48 still got right."),
+    "calibrate": ("benchmark.calibrate_commands:calibrate", "Set T/S1 and T/V against a texture bias that is known."),
+    "qualitative": (
+        "benchmark.qualitative_commands:qualitative",
+        "Random clips of a class, what each model answered, and the frames.",
+    ),
     "params": ("benchmark.commands:params", "Count the parameters of a model family."),
 }
 

@@ -102,7 +102,9 @@ def _override(name: str, kind: type, text: str) -> Callable[[Callable[..., None]
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. [runs/MODEL-hHIDDEN-SOURCE-PRESET]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out; start it if there is none.")
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Cache of clip files. [$RAC_DATA_DIR, else user cache]"
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Cache of clip files, or a release: a folder, or hf:USER/NAME@v1.0.0. [$RAC_DATA_DIR, else user cache]",
 )
 @click.option("--data", help=DATA_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the table.")
@@ -160,7 +162,7 @@ def run(
             config,
             out,
             digits=digits,
-            data_dir=folder or data_directory(data_dir),
+            data_dir=folder or data_directory(data_dir, _say),
             device=device,
             threads=threads,
             pack=pack,

@@ -110,11 +110,11 @@ class ClipFile:
         """All clips, verified against recipe and content hash; a damaged file is made anew, with a message."""
         self.ensure(say)
         try:
-            return self._read()
+            return self.read()
         except DataError as problem:
             say(f"cached clips are not usable: {problem} Making them anew.")
             self._make(say, force=True)
-            return self._read()
+            return self.read()
 
     def _make(self, say: Say, *, force: bool) -> None:
         import tsgen
@@ -127,7 +127,8 @@ class ClipFile:
             self.path.unlink()
             raise DataError(f"the digits changed while clips of {self.domain} were made; run again.")
 
-    def _read(self) -> Clips:
+    def read(self) -> Clips:
+        """All clips of the file as it is. DataError when recipe or content hash are not what they should be."""
         import tsgen
         from tsgen.recipe import Recipe
 
@@ -198,12 +199,17 @@ class DataPlan:
 def plan_data(config: RunConfig, digits: str | None, directory: Path) -> DataPlan:
     """The files ``config`` needs, none of them made or read yet. "auto" digits are resolved here, once, loudly.
 
-    ``directory``: the cache of clip files, or for videos the data folder.
+    ``directory``: the cache of clip files, a release of them, or for videos the data folder.
     """
     if config.source == VIDEO_SOURCE:
         from benchmark.video_data import plan_videos
 
         return plan_videos(config, directory)
+
+    from benchmark.release_data import is_release, plan_release
+
+    if is_release(directory):
+        return plan_release(config, digits, directory)
 
     from tsgen.digits import resolve_source
     from tsgen.domains import get_domain
@@ -224,10 +230,17 @@ def plan_data(config: RunConfig, digits: str | None, directory: Path) -> DataPla
     )
 
 
-def data_directory(chosen: Path | None) -> Path:
-    """``chosen``, else $RAC_DATA_DIR, else the user's cache; created if need be."""
+def data_directory(chosen: Path | None, say: Say = lambda line: None) -> Path:
+    """``chosen``, else $RAC_DATA_DIR, else the user's cache; created if need be.
+
+    ``chosen`` may be a release: a folder, returned as it is, or ``hf:USER/NAME@vX``, downloaded and verified.
+    """
     import platformdirs
 
+    from benchmark.release_data import is_release, release_folder
+
+    if chosen is not None and is_release(chosen):
+        return release_folder(chosen, say)
     from_environment = os.environ.get(DATA_DIR_VARIABLE)
     directory = chosen or (
         Path(from_environment) if from_environment else platformdirs.user_cache_path("rac-bench") / "clips"

@@ -71,7 +71,7 @@ def probe(
 
     subject = open_subject(
         run_dir,
-        data_dir=data_directory(data_dir),
+        data_dir=data_directory(data_dir, lambda line: click.echo(line, err=True)),
         digits=digits or AS_THE_RUN,
         seeds=chosen_seeds,
         level=level,

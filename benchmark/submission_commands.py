@@ -211,7 +211,7 @@ def predict(
             out,
             words,
             digits=digits,
-            data_dir=data_directory(data_dir),
+            data_dir=data_directory(data_dir, lambda line: click.echo(line, err=True)),
             device=device,
             threads=threads,
             say=lambda line: click.echo(line, err=True),

@@ -128,7 +128,7 @@ def sweep(
             protocol,
             means,
             digits=digits,
-            data_dir=data_directory(data_dir),
+            data_dir=data_directory(data_dir, _say),
             retry_failed=retry_failed,
             say=_say,
             levels=wanted_levels,

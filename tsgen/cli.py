@@ -17,6 +17,13 @@ COMMANDS = {
     "states": ("tsgen.audit_commands:states", "Count the different clips each class can show."),
     "show": ("tsgen.show_commands:show", "Draw clips of a file as a picture."),
     "import": ("tsgen.interop_commands:import_", "Read published frames (JPEG and labels.csv) into a clip file."),
+    "compare-original": (
+        "tsgen.originals_commands:compare_original",
+        "Say how the authors' frames differ from our profiles.",
+    ),
+    "release": ("tsgen.release_commands:release", "Build the dataset release, or verify one."),
+    "publish": ("tsgen.hub_commands:publish", "Publish a release on the Hugging Face Hub."),
+    "download": ("tsgen.hub_commands:download", "Download a release, or what the authors published, and verify it."),
     "export": ("tsgen.interop_commands:export", "Write clips as Parquet, WebDataset, video or frames."),
 }
 

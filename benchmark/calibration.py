@@ -1,0 +1,205 @@
+"""Does the paper's measure of texture bias rise with the texture bias? A study on clips where the bias is a dial.
+
+Mini-Diving48 lets the venue follow the class with probability rho (:mod:`diving48_domains.mini.config`). For every rho
+the families of experiment a are trained alike, and the ratios of section 4.2 are set against rho, with true masks and
+with those of a segmenter. Beside them stands what the paper could not measure: accuracy on ``O-swap``, whose venues
+are those of other classes. What a model loses there it owes to the venue, whatever any mask shows.
+
+OUT/calibration.json                what was asked for
+OUT/rho-<rho>/<model>/              run directories
+OUT/result.json, calibration.svg    the table and the figure, written last
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+from benchmark.calibration_config import EXPERIMENT, FOUND, CalibrationConfig
+from benchmark.config import VIDEO_SOURCE, make_config
+from benchmark.data_folder import data_folder
+from benchmark.results import RunDirectory, read_json
+from benchmark.statistics import Estimate, accuracy
+from benchmark.study_record import Pair, StudyConfig, name_of, ratios_of
+from tsgen.common.errors import UsageError
+from tsgen.common.files import write_json_atomic
+from tsgen.common.intervals import LEVEL
+
+ASKED = "calibration.json"
+SWAP = ("O-swap", "O")
+MEASURES: dict[Pair, str] = {
+    ("T", "S1"): "T/S1, true masks",
+    ("T-predicted", "S1-predicted"): "T/S1, predicted masks",
+    ("T_union", "S1"): "T_union/S1, true masks",
+    ("T", VIDEO_SOURCE): "T/V, true masks",
+    ("T-predicted", VIDEO_SOURCE): "T/V, predicted masks",
+    SWAP: "accuracy kept when venues are swapped",
+}
+"""(over, under) -> its title. All are to rise with the texture bias; the last is to fall."""
+
+
+@dataclass(frozen=True)
+class CalibrationRow:
+    """One family at one rho. ``accuracies``: domain -> interval; ``ratios``: of MEASURES, None where not defined."""
+
+    title: str
+    model: str
+    hidden: int
+    rho: float
+    seeds: tuple[int, ...]
+    accuracies: dict[str, Estimate]
+    ratios: dict[Pair, Estimate | None]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "family": self.title,
+            "model": self.model,
+            "hidden": self.hidden,
+            "rho": self.rho,
+            "seeds": list(self.seeds),
+            "accuracies": {domain: one.to_json() for domain, one in self.accuracies.items()},
+            "ratios": {name_of(pair): one and one.to_json() for pair, one in self.ratios.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Trend:
+    """``slope`` of the log of a ratio per unit of rho; ``factor``: from rho = 0 to 1, with the same interval."""
+
+    title: str
+    measure: Pair
+    slope: float
+    low: float
+    high: float
+    points: int
+
+    @property
+    def verdict(self) -> str:
+        if self.low > 0:
+            return "rises"
+        return "falls" if self.high < 0 else "no trend seen"
+
+    @property
+    def factor(self) -> tuple[float, float, float]:
+        return math.exp(self.slope), math.exp(self.low), math.exp(self.high)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "measure": name_of(self.measure), "factor": self.factor, "verdict": self.verdict}
+
+
+def calibrate(
+    config: CalibrationConfig,
+    out: Path,
+    *,
+    overrides: dict[str, Any],
+    say: Callable[[str], None] = lambda line: None,
+    resume: bool = False,
+    **where: Any,
+) -> list[CalibrationRow]:
+    """Train and evaluate what is not done yet; the rows by family and rho, written to ``out`` as well.
+
+    ``overrides``: fields of RunConfig; ``where``: device, threads and quiet of :func:`benchmark.run.run`. UsageError
+    when ``out`` holds another calibration, or this one without ``resume``.
+    """
+    from benchmark.run import run
+    from benchmark.video_data import open_folder, settings_of
+
+    asked = json.loads(json.dumps({**asdict(config), "overrides": overrides}))
+    record = out / ASKED
+    if record.exists() and (read_json(record) != asked or not resume):
+        raise UsageError(f"--out {out} holds a calibration; continue the same with --resume, or give another folder.")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; give a directory.")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(record, asked)
+    rows = []
+    for rho in config.rhos:
+        folder = data_folder(config.data(rho), say)
+        stores = open_folder(folder)
+        side = min(stores["train"].clip_shape[1:3])
+        study = StudyConfig(EXPERIMENT, config.shrink)
+        for title, contender in (config.bed.contenders or study.contenders_for(side)).items():
+            say(f"rho = {rho:g}, {title}")
+            asked_run = make_config(
+                "d48",
+                model=contender.model,
+                hidden=contender.hidden,
+                source=VIDEO_SOURCE,
+                **settings_of(stores),
+                **overrides,
+            )
+            place = out / f"rho-{rho:g}" / contender.model
+            run(asked_run, place, digits=None, data_dir=folder, resume=True, say=say, **where)
+            rows.append(row_of(title, rho, RunDirectory(place)))
+    rows.sort(key=lambda row: (list(StudyConfig(EXPERIMENT).contenders).index(row.title), row.rho))
+    return rows
+
+
+def record(
+    config: CalibrationConfig, overrides: dict[str, Any], rows: Sequence[CalibrationRow], out: Path
+) -> dict[str, Any]:
+    """What was asked and found, written to ``out`` as result.json."""
+    found = {
+        "schema_version": 1,
+        **asdict(config),
+        "overrides": overrides,
+        "rows": [row.to_json() for row in rows],
+        "trends": [trend.to_json() for trend in trends_of(rows)],
+    }
+    write_json_atomic(out / FOUND, found)
+    return found
+
+
+def row_of(title: str, rho: float, directory: RunDirectory) -> CalibrationRow:
+    """Of the checkpoints with the best V of a finished run."""
+    import numpy as np
+
+    config = directory.read_config()
+    predictions = directory.read_predictions(config)
+    accuracies = {
+        domain: accuracy(np.stack([predictions[seed, domain].correct for seed in config.seeds]))
+        for domain in (config.source, *config.targets)
+    }
+    ratios = ratios_of(config, predictions, tuple(MEASURES))
+    return CalibrationRow(title, config.model, config.hidden, rho, config.seeds, accuracies, ratios)
+
+
+def trends_of(rows: Sequence[CalibrationRow]) -> list[Trend]:
+    """Of each family and measure with two finite points or more: a weighted line through the logs over rho.
+
+    Weights are inverse variances, read off the intervals. The test clips of all rhos show the same dives, which is not
+    used: the intervals are rather too wide.
+    """
+    found = []
+    for title in dict.fromkeys(row.title for row in rows):
+        for pair in MEASURES:
+            points = [
+                (row.rho, math.log(one.value), math.log(one.high / one.low) / (2 * _Z))
+                for row in rows
+                if row.title == title and (one := row.ratios[pair]) is not None
+                if one.value > 0 and one.low > 0 and math.isfinite(one.high) and one.high > one.low
+            ]
+            if len({rho for rho, _, _ in points}) >= 2:
+                found.append(_trend(title, pair, points))
+    return found
+
+
+_Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+
+
+def _trend(title: str, pair: Pair, points: Sequence[tuple[float, float, float]]) -> Trend:
+    weights = [1 / error**2 for _, _, error in points]
+    total = sum(weights)
+    mean_rho = sum(w * rho for w, (rho, _, _) in zip(weights, points, strict=True)) / total
+    mean_log = sum(w * log for w, (_, log, _) in zip(weights, points, strict=True)) / total
+    spread = sum(w * (rho - mean_rho) ** 2 for w, (rho, _, _) in zip(weights, points, strict=True))
+    slope = (
+        sum(w * (rho - mean_rho) * (log - mean_log) for w, (rho, log, _) in zip(weights, points, strict=True)) / spread
+    )
+    half = _Z / math.sqrt(spread)
+    return Trend(title, pair, slope, slope - half, slope + half, len(points))

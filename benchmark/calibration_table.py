@@ -1,0 +1,91 @@
+"""What :mod:`benchmark.calibration` found as plain text, Markdown and a figure. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from benchmark.calibration import MEASURES, SWAP, CalibrationRow, Trend
+from benchmark.config import VIDEO_SOURCE
+from benchmark.report.drawing import Axes, Curve, Point, curves
+from benchmark.report.figures import Figure
+from benchmark.report.style import FAMILIES
+from benchmark.statistics import Estimate
+from benchmark.study_record import Pair, name_of
+
+Y_MAX = 2.0  # what reaches further is cut: such an interval says nothing
+SHORT = {pair: name_of(pair).replace("-predicted", "*") for pair in MEASURES}
+WORDS = (
+    f"*: masks of a segmenter, the others are true ones. {name_of(SWAP)}: accuracy that is left where venues are those "
+    "of other classes; what is lost there the model owed to the venue. Brackets: 95% intervals."
+)
+
+
+def render_calibration(rows: Sequence[CalibrationRow], trends: Sequence[Trend]) -> str:
+    """Plain text: a line for each family and rho, and the trend of each measure; no trailing newline."""
+    width = 19
+    head = f"{'family':<12}{'rho':>5}{'V':>19}  " + "".join(f"{SHORT[pair]:<{width}}" for pair in MEASURES)
+    lines = [head.rstrip(), "-" * len(head.rstrip())]
+    for row in rows:
+        cells = "".join(f"{_cell(row.ratios[pair]):<{width}}" for pair in MEASURES)
+        lines.append(f"{row.title:<12}{row.rho:>5g}{_cell(row.accuracies[VIDEO_SOURCE]):>19}  {cells}".rstrip())
+    lines += ["", "From rho = 0 to 1 a ratio is multiplied by (weighted line through the logs):"]
+    for trend in trends:
+        value, low, high = trend.factor
+        lines.append(
+            f"{trend.title:<12}{SHORT[trend.measure]:<12}{value:>6.2f} [{low:.2f}, {high:.2f}]  {trend.verdict}"
+        )
+    return "\n".join([*lines, "", WORDS])
+
+
+def markdown(rows: Sequence[CalibrationRow], trends: Sequence[Trend]) -> str:
+    """The same as two tables, for the documentation."""
+    names = [SHORT[pair].replace("*", "\\*") for pair in MEASURES]
+    lines = ["| family | rho | V | " + " | ".join(names) + " |", "|---|---|---|" + "---|" * len(names)]
+    for row in rows:
+        cells = [_cell(row.accuracies[VIDEO_SOURCE]), *(_cell(row.ratios[pair]) for pair in MEASURES)]
+        lines.append(f"| {row.title} | {row.rho:g} | " + " | ".join(cells) + " |")
+    titles = list(dict.fromkeys(trend.title for trend in trends))
+    lines += ["", "| from rho = 0 to 1 | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
+    of = {(trend.title, trend.measure): trend for trend in trends}
+    for pair, name in zip(MEASURES, names, strict=True):
+        cells = [_trend_cell(of.get((title, pair))) for title in titles]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def figure_of(rows: Sequence[CalibrationRow]) -> Figure:
+    """Each measure against rho, a line for each family."""
+    titles = list(dict.fromkeys(row.title for row in rows))
+    styles = {title: FAMILIES.get(title, number) for number, title in enumerate(titles)}
+    ticks = {rho: f"{rho:g}" for rho in sorted({row.rho for row in rows})}
+    drawings = []
+    for pair, title in MEASURES.items():
+        lines = [Curve(styles[name], tuple(_point(row, pair) for row in rows if row.title == name)) for name in titles]
+        tops = [point.high for line in lines for point in line.points if point and math.isfinite(point.high)]
+        axes = Axes("rho", name_of(pair), ticks, min(Y_MAX, max([1.0, *tops])), reference=(1.0, ""))
+        drawings.append(curves(title, f"{title} against rho.", axes, lines))
+    caption = f"Ratios against the share of clips whose venue follows the class. {WORDS}"
+    legend = tuple((styles[title], title) for title in titles)
+    return Figure("calibration", "Measures of texture bias against the bias", caption, tuple(drawings), legend)
+
+
+def _point(row: CalibrationRow, pair: Pair) -> Point | None:
+    one = row.ratios[pair]
+    if one is None:
+        return None
+    return Point(row.rho, one.value, one.low, one.high, f"{row.title}, rho = {row.rho:g}: {_cell(one)}")
+
+
+def _cell(one: Estimate | None) -> str:
+    if one is None:
+        return "-"
+    high = f"{one.high:.2f}" if math.isfinite(one.high) else "inf"
+    return f"{one.value:.2f} [{one.low:.2f}, {high}]"
+
+
+def _trend_cell(trend: Trend | None) -> str:
+    if trend is None:
+        return "-"
+    value, low, high = trend.factor
+    return f"x {value:.2f} [{low:.2f}, {high:.2f}], {trend.verdict}"

@@ -1,0 +1,152 @@
+"""The measures of texture bias against a bias that is known."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from benchmark import calibration
+from benchmark.calibration import MEASURES, SWAP, CalibrationRow, calibrate, record, trends_of
+from benchmark.calibration_config import CalibrationConfig
+from benchmark.calibration_table import figure_of, markdown, render_calibration
+from benchmark.config import VIDEO_TARGETS
+from benchmark.statistics import Estimate, robustness_ratio
+from tests.benchmark.frame_stores import ids_of, write_store
+from tsgen.common.errors import UsageError
+
+OVERRIDES = {"max_epochs": 4, "patience": 4, "batch_size": 6, "learning_rate": 0.02, "seeds": (1,)}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """At rho 0 the classes are seen in every domain but T, at rho 1 in T as well."""
+    made = {}
+    for rho in (0.0, 1.0):
+        place = tmp_path_factory.mktemp(f"rho{rho:g}")
+        for name, n in (("train", 36), ("val", 12)):
+            write_store(place / f"{name}.h5", ids_of(name, n))
+        for name in VIDEO_TARGETS:
+            write_store(place / "test" / f"{name}.h5", ids_of("o", 12), textured=name == "T" and rho == 0)
+        for name in ("S1", "S2", "T"):
+            textured = name == "T" and rho == 0
+            write_store(place / "predicted" / f"{name}.h5", ids_of("o", 12), textured=textured)
+        write_store(place / "swap" / "O.h5", ids_of("w", 12), textured=rho == 1)
+        made[f"mini:train=36,rho={rho:g}"] = place
+    return made
+
+
+@pytest.fixture(scope="module")
+def calibrated(folders, tmp_path_factory):
+    config = CalibrationConfig((0.0, 1.0), "mini:train=36", shrink=32)
+    out = tmp_path_factory.mktemp("out") / "calibration"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "data_folder", lambda data, say: folders[data])
+        rows = calibrate(config, out, overrides=OVERRIDES, device="cpu", quiet=True)
+        again = calibrate(config, out, overrides=OVERRIDES, device="cpu", quiet=True, resume=True)
+        with pytest.raises(UsageError, match="continue the same with --resume"):
+            calibrate(config, out, overrides=OVERRIDES, device="cpu", quiet=True)
+        with pytest.raises(UsageError, match="holds a calibration"):
+            calibrate(config, out, overrides={**OVERRIDES, "max_epochs": 5}, device="cpu", quiet=True, resume=True)
+    assert [row.to_json() for row in again] == [row.to_json() for row in rows]
+    return config, out, rows
+
+
+def test_every_family_at_every_rho(calibrated):
+    _, out, rows = calibrated
+    assert [(row.title, row.rho) for row in rows] == [
+        (title, rho) for title in ("3D CNN", "ConvLSTM", "TimeSformer") for rho in (0.0, 1.0)
+    ]
+    assert (out / "rho-0" / "3dcnn-4l" / "result.json").is_file()
+    for row in rows:
+        of = {domain: one.value for domain, one in row.accuracies.items()}
+        for over, under in MEASURES:
+            one = row.ratios[over, under]
+            assert one is None if of[under] == 0 else one.value == pytest.approx(of[over] / of[under])
+
+
+def test_the_table_and_the_record_say_the_same(calibrated):
+    config, out, rows = calibrated
+    found = record(config, OVERRIDES, rows, out)
+    assert json.loads(json.dumps(found)) == json.loads((out / "result.json").read_text())
+    text = render_calibration(rows, trends_of(rows))
+    first = rows[0].accuracies["V"]
+    assert f"3D CNN          0{first.value:>6.2f} [{first.low:.2f}, {first.high:.2f}]".split() == text.split("\n")[2].split()[:6]  # fmt: skip  # noqa: E501
+    assert markdown(rows, trends_of(rows)).count("\n| 3D CNN |") == 2
+
+
+def test_the_figure_has_a_drawing_for_each_measure(calibrated):
+    figure = figure_of(calibrated[2])
+    assert [drawing.title for drawing in figure.drawings] == list(MEASURES.values())
+    assert [title for _, title in figure.legend] == ["3D CNN", "ConvLSTM", "TimeSformer"]
+
+
+def rows_with(slope, error, rhos=(0.0, 0.5, 1.0)):
+    ratios = [math.exp(0.3 + slope * rho) for rho in rhos]
+    width = math.exp(1.959964 * error)
+    estimates = [Estimate(ratio, ratio / width, ratio * width, "clips") for ratio in ratios]
+    return [
+        CalibrationRow("X", "m", 1, rho, (1,), {}, dict.fromkeys(MEASURES, one))
+        for rho, one in zip(rhos, estimates, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("slope", "verdict"), [(1.0, "rises"), (-1.0, "falls"), (0.05, "no trend seen")])
+def test_trends(slope, verdict):
+    trends = trends_of(rows_with(slope, 0.1))
+    assert len(trends) == len(MEASURES)
+    for trend in trends:
+        assert trend.slope == pytest.approx(slope) and trend.verdict == verdict
+        # Three points of equal weight at 0, 0.5 and 1: the variance of the slope is error^2 / 0.5.
+        assert trend.high - trend.slope == pytest.approx(1.959964 * 0.1 / math.sqrt(0.5), rel=1e-6)
+
+
+def test_a_trend_covers_what_is_true():
+    """Ratios of drawn outcomes whose true ratio is the same at every rho: about one in twenty is called a trend."""
+    rng = np.random.default_rng(0)
+    called = 0
+    for _ in range(300):
+        rows = []
+        for rho in (0.0, 0.25, 0.5, 0.75, 1.0):
+            below, above = rng.random((1, 240)) < 0.5, rng.random((1, 240)) < 0.4
+            one = robustness_ratio(below, above)
+            rows.append(CalibrationRow("X", "m", 1, rho, (1,), {}, dict.fromkeys(MEASURES, one)))
+        called += trends_of(rows)[0].verdict != "no trend seen"
+    assert 5 <= called <= 27, called
+
+
+def test_points_that_have_no_ratio_are_left_out():
+    rows = rows_with(1.0, 0.1)
+    rows[1].ratios[SWAP] = None
+    rows[2].ratios[SWAP] = Estimate(0.0, 0.0, 0.1, "clips")
+    assert {trend.measure: trend.points for trend in trends_of(rows)}[("T", "S1")] == 3
+    assert SWAP not in {trend.measure for trend in trends_of(rows)}
+    assert "-" in render_calibration(with_accuracy(rows), trends_of(rows))
+
+
+def with_accuracy(rows):
+    return [
+        CalibrationRow(r.title, r.model, r.hidden, r.rho, r.seeds, {"V": Estimate(0.5, 0.4, 0.6, "clips")}, r.ratios)
+        for r in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rhos": (0.5,)}, "two or more, rising"),
+        ({"rhos": (1.0, 0.0)}, "two or more, rising"),
+        ({"recipe": "mini:rho=0.5"}, "leave rho out"),
+        ({"recipe": "folder"}, "give mini: or shapes:"),
+        ({"shrink": 0}, "shrink 0 is not possible"),
+    ],
+)
+def test_what_cannot_be_asked(change, words):
+    with pytest.raises(UsageError, match=words):
+        CalibrationConfig(**change)
+
+
+def test_the_command_says_what_is_wrong(run_cli, tmp_path):
+    for arguments, words in ((("--rhos", "a,b"), "are not numbers"), (("--data", "mini:rho=1"), "leave rho out")):
+        done = run_cli("rac-bench", "calibrate", *arguments, "--out", str(tmp_path / "out"))
+        assert done.returncode == 2 and words in done.stderr and not (tmp_path / "out").exists()
