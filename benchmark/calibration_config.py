@@ -16,39 +16,48 @@ RHOS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Bed:
-    """What a calibration runs on. ``recipe``: of the data, without rho; ``protocol``: fields of RunConfig, what two CPU
-    cores can do. ``contenders``: family title -> model; None: those of experiment a.
+    """Data that are made on the spot, and what two CPU cores can do with them.
+
+    ``recipe``: for a calibration, without rho; ``protocol``: fields of RunConfig; ``shrink`` and ``level``: of an
+    experiment. ``contenders``: of a calibration, family title -> model; None: those of experiment a, shrunk.
     """
 
     recipe: str
     protocol: dict[str, Any]
+    shrink: int = 16
+    level: float = 0.5
     contenders: dict[str, Contender] | None = None
 
 
 BEDS: dict[str, Bed] = {
     MINI_PREFIX: Bed(
-        f"{MINI_PREFIX}train=400,val=120,test=160,shift=0,swap=160,seed=1,size=48x48,frames=16,masks=predicted",
+        f"{MINI_PREFIX}train=400,val=120,test=160,shift=0,swap=160,seed=1,masks=predicted",
         {"seeds": (1,), "max_epochs": 12, "patience": 12, "batch_size": 8, "learning_rate": 0.01},
     ),
     SHAPES_PREFIX: Bed(
         f"{SHAPES_PREFIX}train=1500,val=300,test=300,swap=300",
-        {"seeds": (1, 2), "max_epochs": 12, "patience": 12, "batch_size": 16, "learning_rate": 0.003},
-        {
+        {"seeds": (1, 2), "max_epochs": 10, "patience": 10, "batch_size": 16, "learning_rate": 0.003},
+        contenders={
             "3D CNN": Contender("3dcnn", 8),
             "ConvLSTM": Contender("convlstm", 8),
             "TimeSformer": Contender("timesf-8", 8),
         },
     ),
 }
-"""Prefix of a recipe -> what it is calibrated with where nothing else is said."""
+"""Prefix of ``--data`` -> what is done with it where nothing else is said."""
+
+
+def find_bed(data: str) -> Bed | None:
+    """None for ``--data`` that is not made on the spot."""
+    return next((bed for prefix, bed in BEDS.items() if data.startswith(prefix)), None)
 
 
 def bed_of(recipe: str) -> Bed:
     """UsageError for a recipe of another kind."""
-    for prefix, bed in BEDS.items():
-        if recipe.startswith(prefix):
-            return bed
-    raise UsageError(f"--data {recipe!r} has no bias that is known; give {' or '.join(BEDS)} with keys after it.")
+    bed = find_bed(recipe)
+    if bed is None:
+        raise UsageError(f"--data {recipe!r} has no bias that is known; give {' or '.join(BEDS)} with keys after it.")
+    return bed
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class CalibrationConfig:
 
     rhos: tuple[float, ...] = RHOS
     recipe: str = BEDS[MINI_PREFIX].recipe
-    shrink: int = 16
+    shrink: int = BEDS[MINI_PREFIX].shrink
 
     def __post_init__(self) -> None:
         if len(set(self.rhos)) < 2 or list(self.rhos) != sorted(set(self.rhos)):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from benchmark.calibration_config import find_bed
 from benchmark.config import (
     OPTIMIZERS,
     PRECISIONS,
@@ -63,8 +64,8 @@ def _override(name: str, kind: type, text: str) -> Callable[[Callable[..., None]
     "--experiment",
     help=f"{PREFIX}a .. {PREFIX}h: matched families on the videos of --data, as in section 4.2 of the paper.",
 )
-@click.option("--shrink", type=int, help="With --experiment: divide the hidden units of every family. [1]")
-@click.option("--level", type=float, help="With --experiment: compare at this validation accuracy. [the paper's]")
+@click.option("--shrink", type=int, help="With --experiment: divide the hidden units of every family. [1; mini: 16]")
+@click.option("--level", type=float, help="With --experiment: compare at this V. [the paper's; mini: 0.5]")
 @click.option("--seeds", help="Training seeds, like 42,61. [paper: 42,61,47,53,57; quick: 42]")
 @click.option(
     "--epochs",
@@ -141,7 +142,7 @@ def run(
         _refuse_data_options(overrides, digits, data_dir)
         _refuse("--experiment fixes it", **fixed, levels=levels, pack=None if pack == "auto" else pack)
         where = {"device": device, "threads": threads, "resume": resume}
-        _run_experiment((experiment, 1 if shrink is None else shrink, level), data, out, overrides, where, as_json)
+        _run_experiment((experiment, shrink, level), data, out, overrides, where, as_json)
         return
     if shrink is not None or level is not None:
         raise UsageError("--shrink and --level belong to --experiment; give --hidden, or --levels to keep checkpoints.")
@@ -231,24 +232,34 @@ def _config_of(preset: str | None, data: str | None, overrides: dict[str, Any]) 
 
 
 def _run_experiment(
-    asked: tuple[str, int, float | None],
+    asked: tuple[str, int | None, float | None],
     data: str | None,
     out: Path | None,
     overrides: dict[str, Any],
     where: dict[str, Any],
     as_json: bool,
 ) -> None:
-    from benchmark.study import StudyConfig, render_study, run_study
+    from benchmark.study import run_study
+    from benchmark.study_record import StudyConfig
+    from benchmark.study_table import render_study
 
-    study = StudyConfig(*asked)
     if data is None:
         raise UsageError("--experiment needs --data: the folder that d48dom pack and d48dom build wrote, or mini:.")
+    bed = find_bed(data)
+    experiment, shrink, level = asked
+    if bed is not None:
+        shrink, level = bed.shrink if shrink is None else shrink, bed.level if level is None else level
+    study = StudyConfig(experiment, 1 if shrink is None else shrink, level)
     _refuse("their number is that of --data", **{name.replace("_", "-"): overrides.pop(name) for name in SIZES})
     require_torch()
     from benchmark.engine.ranks import is_first_rank
 
     out = out or Path("runs") / study.experiment
     given = {name: value for name, value in overrides.items() if value is not None}
+    if bed is not None:
+        given = {**bed.protocol, **given}
+        words = ", ".join(f"{name} {value}" for name, value in given.items())
+        _say(f"for a CPU: hidden units divided by {study.shrink}, compared at V = {study.at:g}, {words}")
     folder = data_folder(data, _say)
     rows = _interruptible(lambda: run_study(study, folder, out, overrides=given, say=_say, **where))
     if is_first_rank():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from benchmark.config import RunConfig
@@ -54,6 +55,7 @@ def run_many(  # noqa: PLR0912 - the order of a run, told once, for one process 
     say: Say = lambda line: None,
     quiet: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    library: Library | None = None,
 ) -> list[RunDirectory | RacError]:
     """Do everything that is not done yet and leave a finished run directory for each config; outcomes in order.
 
@@ -61,9 +63,10 @@ def run_many(  # noqa: PLR0912 - the order of a run, told once, for one process 
     ``pack`` trainings run side by side (:func:`benchmark.engine.tuning.tune`). Target files are made
     beforehand, so that a missing digit source is noticed before hours of training, but opened only when every seed is
     trained. ``levels``: source validation accuracies at which to keep a checkpoint as well, rising
-    (:mod:`benchmark.engine.levels`). A run whose loss was not finite has the error as its outcome. StoppedError when
-    ``stop()`` was true at the end of an epoch. Under torchrun all processes call this alike and share the training of
-    each model; the first one evaluates and writes, for the others a directory may not be finished on return.
+    (:mod:`benchmark.engine.levels`). ``library``: of clips that other calls share. A run whose loss was not finite has
+    the error as its outcome. StoppedError when ``stop()`` was true at the end of an epoch. Under torchrun all processes
+    call this alike and share the training of each model; the first one evaluates and writes, for the others a directory
+    may not be finished on return.
     """
     check_pack(pack)
     check_levels(levels)
@@ -78,7 +81,7 @@ def run_many(  # noqa: PLR0912 - the order of a run, told once, for one process 
     ranks.wait()  # for the first, which may still evaluate what was trained before
     outcomes: dict[int, RunDirectory | RacError] = {}
     begun: dict[int, _Run] = {}
-    library = _Library()
+    library = library or Library()
     for number, (config, out) in enumerate(jobs):
         directory = RunDirectory(out)
         if ranks.is_first:
@@ -157,24 +160,28 @@ class _Run:
             say(f"{self.config.source}, seed {seed}: {describe(outcome.history, self.levels)}")
 
 
-class _Library:
-    """Clips that several runs share, read once."""
+class Library:
+    """Clips that several runs share: read, and checked against their hashes, once."""
 
     def __init__(self) -> None:
+        self._clips: dict[DataFile, Clips] = {}
         self._sources: dict[tuple[DataFile, DataFile], SourceData] = {}
-        self._targets: dict[DataFile, TargetData] = {}
 
     def source(self, plan: DataPlan, say: Say) -> SourceData:
         key = (plan.train, plan.val)
         if key not in self._sources:
-            self._sources[key] = plan.load_source(say)
+            self._sources[key] = SourceData(self._read(plan.train, say), self._read(plan.val, say))
         return self._sources[key]
 
-    def targets(self, plan: DataPlan, say: Say) -> list[TargetData]:
-        for file in plan.targets:
-            if file not in self._targets:
-                self._targets[file] = TargetData(file.load(say))
-        return [self._targets[file] for file in plan.targets]
+    def evaluated(self, plan: DataPlan, say: Say) -> list[Clips]:
+        """Source validation, then the targets."""
+        targets = [TargetData(self._read(file, say)) for file in plan.targets]
+        return [self._read(plan.val, say), *(target.clips for target in targets)]
+
+    def _read(self, file: DataFile, say: Say) -> Clips:
+        if file not in self._clips:
+            self._clips[file] = file.load(say)
+        return self._clips[file]
 
 
 def _fit(
@@ -213,24 +220,19 @@ def _fit(
         return fit(trainings, device, tuning, Watch(on_batch, on_epoch, say, stop), ranks)
 
 
-def _finish(one: _Run, library: _Library, environment: Environment, device: torch.device, say: Say) -> RunDirectory:
+def _finish(one: _Run, library: Library, environment: Environment, device: torch.device, say: Say) -> RunDirectory:
     config, directory = one.config, one.directory
-    source = library.source(one.plan, say)
+    source, domains = library.source(one.plan, say), library.evaluated(one.plan, say)
     say(f"evaluating on {', '.join(config.targets)}")
-    domains = [source.val, *(target.clips for target in library.targets(one.plan, say))]
-    model = build_model(
-        config.model, config.hidden, len(source.val.class_names), ClipShape.of(source.val.clips.shape)
-    ).to(device)
-    for seed, fitted in one.fitted.items():
-        model.load_state_dict(fitted.weights)
-        _predict(model, seed, domains, device, directory)
+    weights = {seed: fitted.weights for seed, fitted in one.fitted.items()}
+    parameters = _answer(config, weights, domains, device, directory)
     facts = environment.to_json()
     if directory.was_resumed_elsewhere():
         facts["determinism"] = "none: the run was resumed in another environment, see environment.json"
     directory.write_result(
         Result(
             config=config,
-            parameters=trainable_parameters(model),
+            parameters=parameters,
             trainings=tuple(
                 SeedTraining(seed, fitted.best_epoch, len(fitted.history), fitted.stopped)
                 for seed, fitted in one.fitted.items()
@@ -244,7 +246,13 @@ def _finish(one: _Run, library: _Library, environment: Environment, device: torc
 
 
 def evaluate_level(
-    directory: RunDirectory, level: float, data_dir: Path, *, device: str = "auto", say: Say = lambda line: None
+    directory: RunDirectory,
+    level: float,
+    data_dir: Path,
+    *,
+    device: str = "auto",
+    say: Say = lambda line: None,
+    library: Library | None = None,
 ) -> RunDirectory | None:
     """The predictions of a finished run's checkpoints at ``level``, in its folder ``level-<level>``; done only once.
 
@@ -263,15 +271,12 @@ def evaluate_level(
     prepare_precision(config.precision, where)
     plan = plan_data(config, None, data_dir)
     check_same_clips(directory, plan)
-    domains = [plan.val.load(say), *(target.clips for target in plan.load_targets(say))]
-    shape = ClipShape.of(domains[0].clips.shape)
-    model = build_model(config.model, config.hidden, len(domains[0].class_names), shape).to(where)
-    epochs = {}
+    domains = (library or Library()).evaluated(plan, say)
+    weights, epochs = {}, {}
     for seed in reached:
-        weights, facts = load_state(found[seed])
-        model.load_state_dict(weights)
+        weights[seed], facts = load_state(found[seed])
         epochs[seed] = int(facts["epoch"])
-        _predict(model, seed, domains, where, at_level)
+    parameters = _answer(config, weights, domains, where, at_level)
     own = dataclasses.replace(config, seeds=reached)
     write_json_atomic(at_level.config_path, own.to_json())
     write_json_atomic(at_level.path / SELECTION_NAME, {"level": float(level)})
@@ -279,7 +284,7 @@ def evaluate_level(
     at_level.write_result(
         Result(
             config=own,
-            parameters=int(whole["parameters"]),
+            parameters=parameters,
             trainings=tuple(
                 SeedTraining(one["seed"], epochs[one["seed"]], one["epochs"], one["stopped"])
                 for one in whole["seeds"]
@@ -292,6 +297,22 @@ def evaluate_level(
         )
     )
     return at_level
+
+
+def _answer(
+    config: RunConfig,
+    weights: Mapping[int, dict[str, Tensor]],
+    domains: Sequence[Clips],
+    device: torch.device,
+    directory: RunDirectory,
+) -> int:
+    """Write the predictions of each seed's weights on each domain; how many parameters the model has."""
+    shape = ClipShape.of(domains[0].clips.shape)
+    model = build_model(config.model, config.hidden, len(domains[0].class_names), shape).to(device)
+    for seed, of_seed in weights.items():
+        model.load_state_dict(of_seed)
+        _predict(model, seed, domains, device, directory)
+    return trainable_parameters(model)
 
 
 def _predict(

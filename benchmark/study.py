@@ -17,11 +17,8 @@ from benchmark.config import VIDEO_SOURCE, make_config
 from benchmark.models import VIDEO_MODELS
 from benchmark.results import read_json
 from benchmark.study_record import ASKED, FOUND, Study, StudyConfig, StudyRow, asked_of, row_of
-from benchmark.study_table import render_study
 from tsgen.common.errors import UsageError
 from tsgen.common.files import write_json_atomic
-
-__all__ = ["StudyConfig", "render_study", "run_study"]
 
 
 def run_study(
@@ -42,7 +39,7 @@ def run_study(
     """
     from benchmark.engine.device import select_device
     from benchmark.engine.ranks import check_shared_batch, is_first_rank
-    from benchmark.run import evaluate_level, run
+    from benchmark.run import Library, evaluate_level, run
     from benchmark.video_data import open_folder, settings_of
 
     stores = open_folder(folder)
@@ -71,13 +68,24 @@ def run_study(
     if is_first_rank():
         out.mkdir(parents=True, exist_ok=True)
         write_json_atomic(record, asked)
-    rows = []
+    rows, library = [], Library()
     for title, config in configs.items():
         say(f"{title}: {VIDEO_MODELS[config.model].title}, h = {config.hidden}")
-        directory = run(config, out / config.model, digits=None, data_dir=folder, levels=(study.at,), say=say, **where)
+        directory = run(
+            config,
+            out / config.model,
+            digits=None,
+            data_dir=folder,
+            levels=(study.at,),
+            say=say,
+            library=library,
+            **where,
+        )
         if not is_first_rank():
             continue
-        at_level = evaluate_level(directory, study.at, folder, device=str(where.get("device", "auto")), say=say)
+        at_level = evaluate_level(
+            directory, study.at, folder, device=str(where.get("device", "auto")), say=say, library=library
+        )
         rows.append(row_of(study.letter, title, directory, at_level))
     if is_first_rank():
         write_json_atomic(out / FOUND, Study(out.name, study, overrides, data, tuple(rows)).to_json())

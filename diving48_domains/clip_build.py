@@ -93,7 +93,7 @@ def build_clip(job: Job, instances: InstanceFile, options: BuildOptions, places:
             raise
         return job.record("failed", str(problem))
     shown, filled = track(clip, options.shown), track(clip, options.filled)
-    status = _status(shown, filled)[looked_at]
+    status = status_of(shown, filled)[looked_at]
     chosen = stored(video, options.num_frames, options.by)
     empty = (status != "detected") & (status != "interpolated")
     chosen, reason = _without_empty(chosen, empty, options)
@@ -143,7 +143,7 @@ def look_at(job: Job, instances: InstanceFile, options: BuildOptions, title: str
         tuple(video.indices.tolist()),
         tuple(shown.divers[place] for place in here.tolist()),
         tuple(filled.divers[place] for place in here.tolist()),
-        tuple(_status(shown, filled)[here].tolist()),
+        tuple(status_of(shown, filled)[here].tolist()),
         max(1.0, len(video.indices) / video.num_frames * video.fps),
     )
 
@@ -203,7 +203,7 @@ def stored(video: Video, num_frames: int | None, by: str) -> NDArray[np.int64]:
     return np.searchsorted(video.indices, wanted)
 
 
-def _status(shown: Tracks, filled: Tracks) -> NDArray[np.str_]:
+def status_of(shown: Tracks, filled: Tracks) -> NDArray[np.str_]:
     """The manifest's status of each looked-at frame."""
     names = np.full(len(shown.status), "detected", dtype="U12")
     names[shown.status == INTERPOLATED] = "interpolated"

@@ -7,13 +7,8 @@ from typing import Any
 
 import click
 
-from tsgen.common.errors import DataError, UsageError
+from diving48_domains.no_frames import refuse_frames
 from tsgen.common.hub.command import publish_options, run_publish
-
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".gif")
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".npy", ".npz")
-ARCHIVES = (".tar", ".gz", ".zip", ".7z")  # may hold either
-FREE_HDF5_FORMATS = ("diving48-instances",)
 
 
 @click.command()
@@ -34,28 +29,3 @@ def publish(folder: Path, repo: str, with_frames: bool, **options: Any) -> None:
     if not with_frames:
         refuse_frames(folder)
     run_publish(folder, repo, **options)
-
-
-def refuse_frames(folder: Path) -> None:
-    """UsageError when ``folder`` holds what may be frames: pictures, videos, archives, HDF5 files other than masks."""
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and _may_hold_frames(path)]
-    if found:
-        names = ", ".join(path.relative_to(folder).as_posix() for path in found[:3])
-        raise UsageError(
-            f"{folder} has {len(found)} files that may hold frames, as {names}. The videos of Diving48 are not ours to "
-            "publish; add --with-frames where all of them are procedural (mini-Diving48) or your own."
-        )
-
-
-def _may_hold_frames(path: Path) -> bool:
-    if path.suffix.lower() in VIDEOS + PICTURES + ARCHIVES:
-        return True
-    if path.suffix.lower() not in {".h5", ".hdf5"}:
-        return False
-    from tsgen.common.h5guard import open_guarded
-
-    try:
-        with open_guarded(path) as file:
-            return file.attrs.get("format") not in FREE_HDF5_FORMATS
-    except DataError:
-        return True

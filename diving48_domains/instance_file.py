@@ -74,6 +74,12 @@ class ClipTables(NamedTuple):
         return {"frames": len(self.frame_index), "instances": len(self.score), "masks": len(self.masks)}
 
 
+def table_names() -> set[str]:
+    """All groups and tables that an instances file has, and no other."""
+    clips = {"clips", "clips/id", "clips/size", "clips/source_sha256", "clips/digest", "facts"}
+    return clips | {f"clips/{key}_start" for key in MOST} | {"frames", "instances"} | set(TABLES)
+
+
 def check_clip_id(clip_id: str) -> None:
     """Raises DataError for a clip id that could not be a file's name: ids become file names in many places."""
     strange = [letter for letter in clip_id if letter in "/\\" or unicodedata.category(letter)[0] == "C"]

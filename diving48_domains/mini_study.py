@@ -19,7 +19,6 @@ from typing import Any
 
 from diving48_domains.build_options import BuildOptions
 from diving48_domains.mini.config import MiniConfig
-from diving48_domains.sampling import FRAMES_PER_CLIP
 from tsgen.common.errors import UsageError, unknown_name
 from tsgen.common.files import locked, write_json_atomic
 
@@ -41,8 +40,8 @@ class MiniStudy:
     """
 
     clips: MiniConfig = CLIPS
-    size: tuple[int, int] = (64, 64)
-    num_frames: int = FRAMES_PER_CLIP
+    size: tuple[int, int] = (48, 48)
+    num_frames: int = 16
     blur_sigma_px: float = 5.0
     masks: str = "truth"
 

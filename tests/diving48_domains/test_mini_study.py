@@ -76,7 +76,7 @@ def test_recipes():
     assert said.clips == dataclasses.replace(MiniStudy().clips, rho=0.5, train=640, venue_by="takeoff")
     assert (said.size, said.num_frames, said.masks) == ((32, 48), 16, "predicted")
     assert parse_mini_study("mini:") == parse_mini_study("") == MiniStudy()
-    assert len({parse_mini_study(text).name for text in ("", "rho=0.5", "size=48x48", "blur-sigma=4")}) == 4
+    assert len({parse_mini_study(text).name for text in ("", "rho=0.5", "size=64x64", "blur-sigma=4")}) == 4
 
 
 @pytest.mark.parametrize(

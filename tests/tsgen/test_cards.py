@@ -17,7 +17,8 @@ from diving48_domains.mini.config import SPLITS, MiniConfig
 from tsgen.common.cards import block, block_names, fill_blocks, join_card, read_card, split_card
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.hub import card as hub_card
-from tsgen.release.card import front_matter, render_card, size_category, splits_of
+from tsgen.common.hub.card import size_category
+from tsgen.release.card import front_matter, render_card, splits_of
 from tsgen.release.card_check import check_card, check_facts
 from tsgen.release.plan import RELEASE_VERSION
 from tsgen.release.terms import TERMS

@@ -17,9 +17,10 @@ from PIL import Image
 import tsgen
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.sums import SUMS_FILE, write_sums
+from tsgen.common.tables import write_table
 from tsgen.release.build import build_release
 from tsgen.release.plan import Plan
-from tsgen.release.tables import INDEX_COLUMNS, strip_of, write_table
+from tsgen.release.tables import INDEX_COLUMNS, strip_of
 from tsgen.release.verify import verify_release
 from tsgen.release_commands import release
 

@@ -13,7 +13,9 @@ from typing import Any
 from tsgen.clipset import open_clips
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import check_free_space, locked, sha256_file, write_json_atomic, write_text_atomic
+from tsgen.common.licence import licence_text
 from tsgen.common.sums import SUMS_FILE, check_sums, hash_folder, read_sums, write_sums
+from tsgen.common.tables import require_pyarrow, write_table
 from tsgen.digits import PARTITION_OF_SPLIT, DigitSet, load_digits, resolve_source
 from tsgen.generate import estimated_bytes_per_clip, make
 from tsgen.recipe import Recipe
@@ -34,8 +36,8 @@ from tsgen.release.folder import (
 )
 from tsgen.release.manifest import MANIFEST_FILE, manifest_of, read_manifest
 from tsgen.release.plan import Plan, Recipes, clip_file, domain_of, index_file, preview_file
-from tsgen.release.tables import index_table, preview_table, require_pyarrow, write_table
-from tsgen.release.texts import attribution_text, licence_text
+from tsgen.release.tables import index_table, preview_table
+from tsgen.release.texts import attribution_text
 
 PART_BYTES = 1 << 20  # of the tables of a clip file, for the disk check
 

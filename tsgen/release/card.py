@@ -16,7 +16,7 @@ from typing import Any
 
 from tsgen.common.cards import fill_blocks, join_card, read_card, split_card
 from tsgen.common.errors import DataError, UsageError
-from tsgen.common.hub.card import SIZE_CATEGORIES
+from tsgen.common.hub.card import size_category
 from tsgen.domains import Domain, get_domain
 from tsgen.release.terms import APACHE_URL, terms_of
 
@@ -26,11 +26,6 @@ TASKS = ("video-classification",)
 TAGS = ("video", "action-recognition", "domain-generalization", "robustness", "temporal-modeling", "synthetic", "hdf5")
 DEFAULT_CONFIG = "2dot"
 CARD_WIDTH = 120
-
-
-def size_category(rows: int) -> str:
-    """The Hub's word for a number of rows, 0 or more."""
-    return SIZE_CATEGORIES[min(max(math.floor(math.log10(max(rows, 1))) - 2, 0), len(SIZE_CATEGORIES) - 1)]
 
 
 def render_card(manifest: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ import yaml
 from tsgen.common.cards import block_names, split_card
 from tsgen.common.errors import DataError
 from tsgen.common.hub import card as hub_card
-from tsgen.release.card import size_category
+from tsgen.common.hub.card import size_category
 
 CARD_FILE = "README.md"
 TASKS = ("video-classification", "image-segmentation", "object-detection")

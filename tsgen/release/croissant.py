@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsgen.common.errors import DataError
-from tsgen.release.card import PRETTY_NAME, TAGS, size_category, splits_of
+from tsgen.common.hub.card import size_category
+from tsgen.release.card import PRETTY_NAME, TAGS, splits_of
 from tsgen.release.tables import INDEX_COLUMNS, PREVIEW_COLUMNS
 from tsgen.release.terms import terms_of
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import tsgen
 from tsgen.common.errors import DataError, UsageError
+from tsgen.common.licence import LICENCE
 from tsgen.digits import PARTITION_OF_SPLIT
 from tsgen.recipe import STREAM_VERSION, Recipe
 from tsgen.release.contents import Contents, duplicates
@@ -26,7 +27,6 @@ from tsgen.release.plan import (
     preview_file,
 )
 from tsgen.release.terms import terms_of
-from tsgen.release.texts import CLIPS_LICENCE
 from tsgen.vocabulary import SPLITS
 
 MANIFEST_FILE = "release.json"
@@ -131,7 +131,7 @@ def manifest_of(folder: Path, plan: Plan, recipes: Recipes, contents: Contents) 
         "digits_source": digits_source,
         "digits_sha256": digits,
         "licenses": {
-            "clips": CLIPS_LICENCE,
+            "clips": LICENCE,
             "digits": digits_source and terms_of({"digits_source": digits_source}).digits,
         },
         "configs": configs,

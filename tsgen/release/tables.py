@@ -6,7 +6,6 @@ Values depend on the clips alone. Bytes also depend on the versions of pyarrow a
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,12 @@ from PIL import Image
 
 from tsgen.canvas import Grid, blank, enlarged
 from tsgen.clipset import ClipSet
-from tsgen.common.errors import UsageError
-from tsgen.common.files import atomic_path
-from tsgen.export_forms import EXTRA
+from tsgen.common import tables
+from tsgen.common.tables import described
 from tsgen.preview import STRIP_COLUMNS, choose_shots
 from tsgen.release.plan import PREVIEW_CLIPS_PER_CLASS
 
-ROW_GROUP_ROWS = 1024
 STRIP_SCALE = 2
-MAX_TABLE_BYTES = 1 << 30
 
 INDEX_COLUMNS: dict[str, tuple[str, Callable[[ClipSet], NDArray[Any]], str]] = {
     "clip_id": ("int64", lambda c: c.clip_id, "place in the stream of (seed, domain, split)"),
@@ -49,13 +45,6 @@ PREVIEW_COLUMNS: dict[str, str] = {
     "class_name": "name of the class",
     "strip": "all frames of the clip in reading order, PNG",
 }
-
-
-def require_pyarrow() -> None:
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as problem:
-        raise UsageError(f"the Parquet files of a release need pyarrow: {EXTRA}") from problem
 
 
 def index_table(clip_set: ClipSet) -> Any:
@@ -100,45 +89,10 @@ def strip_of(frames: NDArray[np.uint8]) -> Image.Image:
     return image
 
 
-def write_table(table: Any, path: Path) -> None:
-    """Write a table, at once. The same table gives the same bytes with the same version of pyarrow."""
-    import pyarrow.parquet as pq
-
-    with atomic_path(path) as partial:
-        pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP_ROWS)
-
-
 def table_problems(path: Path, expected: Any) -> list[str]:
-    """How the Parquet file at ``path``, of unknown origin, differs from a table: in columns, rows or values.
-
-    Film strips are compared by their pixels, so that another version of Pillow changes nothing.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            return [f"is larger than {MAX_TABLE_BYTES} bytes; not read."]
-        with pq.ParquetFile(path) as file:
-            if not file.schema_arrow.equals(expected.schema, check_metadata=True):
-                return [f"has other columns: {', '.join(file.schema_arrow.names)}, or says other things about them."]
-            if file.metadata.num_rows != expected.num_rows:
-                return [f"has {file.metadata.num_rows} rows, there are {expected.num_rows} to describe."]
-            table = file.read()
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as problem:
-        return [f"cannot be read: {problem}"]
-    found = []
-    for name in expected.column_names:
-        same = _same_strip if name == "strip" else _same_value
-        pairs = zip(table[name].to_pylist(), expected[name].to_pylist(), strict=True)
-        rows = [row for row, (mine, theirs) in enumerate(pairs) if not same(mine, theirs)]
-        if rows:
-            found.append(f"{name} differs in {len(rows)} of {expected.num_rows} rows, first in row {rows[0]}.")
-    return found
-
-
-def _same_value(mine: Any, theirs: Any) -> bool:
-    return bool(mine == theirs)
+    """As :func:`tsgen.common.tables.table_problems`; film strips are compared by their pixels, so that another version
+    of Pillow changes nothing."""
+    return tables.table_problems(path, expected, {"strip": _same_strip})
 
 
 def _same_strip(mine: Any, theirs: Any) -> bool:
@@ -164,9 +118,4 @@ def _png(image: Image.Image) -> bytes:
 
 def _described(table: Any, class_names: Sequence[str]) -> Any:
     """With what ``datasets`` reads from a schema: class names of the label, a picture where there are bytes of one."""
-    special = {"label": {"names": list(class_names), "_type": "ClassLabel"}, "strip": {"_type": "Image"}}
-    features = {
-        field.name: special.get(field.name) or {"dtype": str(field.type).replace("float", "float32"), "_type": "Value"}
-        for field in table.schema
-    }
-    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    return described(table, {"label": {"names": list(class_names), "_type": "ClassLabel"}, "strip": {"_type": "Image"}})

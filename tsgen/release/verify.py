@@ -13,6 +13,7 @@ from tsgen.clipset import open_clips
 from tsgen.common.errors import DataError, RacError, UsageError
 from tsgen.common.h5guard import open_guarded
 from tsgen.common.sums import SUMS_FILE, check_sums, read_sums
+from tsgen.common.tables import require_pyarrow
 from tsgen.digits import (
     EMBEDDED,
     EMBEDDED_SOURCE,
@@ -27,7 +28,7 @@ from tsgen.recipe import Recipe
 from tsgen.release.contents import Content, Contents, read_content
 from tsgen.release.manifest import MANIFEST_FILE, manifest_of, plan_of, read_manifest, recipe_of
 from tsgen.release.plan import Recipes
-from tsgen.release.tables import index_table, preview_table, require_pyarrow, table_problems
+from tsgen.release.tables import index_table, preview_table, table_problems
 from tsgen.verify import verify_file
 
 LEVELS: dict[str, str] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import math
 import re
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -26,6 +27,11 @@ SIZE_CATEGORIES = ("n<1K", *(f"{low}<n<{high}" for low, high in itertools.pairwi
 _CONFIG_NAME = re.compile(r"[\w-][\w .-]*")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*")
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?\n)---\r?\n", re.DOTALL)
+
+
+def size_category(rows: int) -> str:
+    """The Hub's word for a number of rows, 0 or more."""
+    return SIZE_CATEGORIES[min(max(math.floor(math.log10(max(rows, 1))) - 2, 0), len(SIZE_CATEGORIES) - 1)]
 
 
 def check_card(text: str, files: Collection[str]) -> list[str]:
