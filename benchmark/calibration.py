@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -45,7 +45,9 @@ MEASURES: dict[Pair, str] = {
 
 @dataclass(frozen=True)
 class CalibrationRow:
-    """One family at one rho. ``accuracies``: domain -> interval; ``ratios``: of MEASURES, None where not defined."""
+    """One family at one rho. ``accuracies``: domain -> interval; ``ratios``: of MEASURES, None where not defined;
+    ``data``: domain -> content hash of its clips.
+    """
 
     title: str
     model: str
@@ -54,6 +56,7 @@ class CalibrationRow:
     seeds: tuple[int, ...]
     accuracies: dict[str, Estimate]
     ratios: dict[Pair, Estimate | None]
+    data: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -64,7 +67,26 @@ class CalibrationRow:
             "seeds": list(self.seeds),
             "accuracies": {domain: one.to_json() for domain, one in self.accuracies.items()},
             "ratios": {name_of(pair): one and one.to_json() for pair, one in self.ratios.items()},
+            "data": self.data,
         }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> CalibrationRow:
+        """A row of result.json, as :meth:`to_json` wrote it."""
+        return cls(
+            title=value["family"],
+            model=value["model"],
+            hidden=value["hidden"],
+            rho=value["rho"],
+            seeds=tuple(value["seeds"]),
+            accuracies={domain: _estimate(one) for domain, one in value["accuracies"].items()},
+            ratios={pair: one and _estimate(one) for pair in MEASURES for one in [value["ratios"][name_of(pair)]]},
+            data=value["data"],
+        )
+
+
+def _estimate(value: dict[str, Any]) -> Estimate:
+    return Estimate(**{**value, "high": math.inf if value["high"] is None else value["high"]})
 
 
 @dataclass(frozen=True)
@@ -166,7 +188,8 @@ def row_of(title: str, rho: float, directory: RunDirectory) -> CalibrationRow:
         for domain in (config.source, *config.targets)
     }
     ratios = ratios_of(config, predictions, tuple(MEASURES))
-    return CalibrationRow(title, config.model, config.hidden, rho, config.seeds, accuracies, ratios)
+    data = {domain: predictions[config.seeds[0], domain].content_hash for domain in accuracies}
+    return CalibrationRow(title, config.model, config.hidden, rho, config.seeds, accuracies, ratios, data)
 
 
 def trends_of(rows: Sequence[CalibrationRow]) -> list[Trend]:

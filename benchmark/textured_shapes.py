@@ -3,8 +3,8 @@
 What mini-Diving48 is for dives, small enough that a CPU teaches the models the motion as well. Each clip of ``5dot``
 (section 3.2) moves over a still texture, of one of five kinds; the dot plays the diver: its exact pixels are the mask
 from which S1, S2, T and the controls are composed as those of Diving48 are (section 3.3). ``O-swap`` are clips whose
-textures are those of the next class. A recipe is written ``shapes:rho=0.5,train=1500``; frames are uint8
-(20, 64, 64, 3).
+textures are those of the next class. A recipe is written ``shapes:rho=0.5,train=1500``; clips are uint8
+(20, size, size, 3).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ SPLITS = {"train": "train", "val": "val", "test": "test", "swap": "test"}
 DONE_FILE = "study.json"
 MAX_CLIPS = 50_000
 SIDE = 64
+SIZES = (32, 64)
 
 # Grain in px and the two colours between which a texture lies; all darker than the dot.
 TEXTURES: tuple[tuple[float, tuple[int, int, int], tuple[int, int, int]], ...] = (
@@ -46,7 +47,9 @@ TEXTURES: tuple[tuple[float, tuple[int, int, int], tuple[int, int, int]], ...] =
 
 @dataclass(frozen=True)
 class TexturedShapes:
-    """Numbers of clips of each split, ``rho`` from 0 to 1, ``seed``; ``blur_sigma_px`` of the background in S1, S2."""
+    """Numbers of clips of each split, ``rho`` from 0 to 1, ``seed``; ``size``: one of SIZES, px, 32 the mean of squares
+    of four pixels; ``blur_sigma_px`` of the background in S1 and S2.
+    """
 
     train: int = 1500
     val: int = 300
@@ -54,7 +57,8 @@ class TexturedShapes:
     swap: int = 300
     rho: float = 0.8
     seed: int = 0
-    blur_sigma_px: float = 5.0
+    size: int = 32
+    blur_sigma_px: float = 3.0
 
     def __post_init__(self) -> None:
         for split in SPLITS:
@@ -62,6 +66,8 @@ class TexturedShapes:
                 raise UsageError(f"{split} = {getattr(self, split)} clips is not possible; allowed: 1..{MAX_CLIPS}.")
         if not 0 <= self.rho <= 1:  # also catches nan
             raise UsageError(f"rho = {self.rho} is not possible; allowed: 0 (no bias) to 1 (the texture is the class).")
+        if self.size not in SIZES:
+            raise UsageError(f"size {self.size} is not possible; allowed: {' or '.join(map(str, SIZES))} px.")
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"seed {self.seed} is not possible; allowed: 0..2**31-1.")
 
@@ -134,23 +140,22 @@ def _write(what: TexturedShapes, split: str, out: Path) -> None:
 
     clips, labels = _drawn(what, split)
     kinds = textures_of(what, split, labels)
-    noise = _uniform(what.seed, split, "noise", len(clips) * SIDE * SIDE).reshape(-1, SIDE, SIDE)
+    noise = _uniform(what.seed, split, "noise", len(clips) * what.size**2).reshape(-1, what.size, what.size)
     names: Sequence[str] = {"test": VIDEO_TARGETS, "swap": ("O",)}.get(split, (split,))
     folder = out if names == (split,) else out / split
     folder.mkdir(parents=True, exist_ok=True)
     options = DomainOptions(blur_sigma_px=what.blur_sigma_px, blur_size_px=2 * round(2 * what.blur_sigma_px) + 1)
     ids = tuple(f"{split}-{number:06d}" for number in range(len(clips)))
     settings = {**what.to_json(), "split": split, "class_names": list(CLASS_NAMES), "resize_rule": "none"}
-    T, H, W = clips.shape[1:]
-    plan = StorePlan(ids, tuple(labels.tolist()), ids, T, H, W, settings)
+    plan = StorePlan(ids, tuple(labels.tolist()), ids, clips.shape[1], what.size, what.size, settings)
     with StoreWriter({name: folder / f"{name}.h5" for name in names}, plan, folder / f"{split}.journal") as writer:
         for row in writer.todo():
-            drawn = clips[row][..., None] / 255  # (T, H, W, 1): how much of a pixel the dot covers
+            drawn = _shrunk(clips[row] / 255, what.size)[..., None]  # (T, H, W, 1): the dot's share of a pixel
             frames = np.rint(texture(int(kinds[row]), noise[row]) * (1 - drawn) + 255 * drawn).astype(np.uint8)
             if len(names) == 1:
                 versions = {names[0]: frames}
             else:
-                found = [Instance.of_pixels(frame > 0) for frame in clips[row]]
+                found = [Instance.of_pixels(frame[..., 0] > 0) for frame in drawn]
                 divers = [[one] if one else [] for one in found]
                 versions = compose(frames, divers, options, names)
             writer.record(
@@ -168,6 +173,13 @@ def _write(what: TexturedShapes, split: str, out: Path) -> None:
             )
         writer.finish()
         writer.done()
+
+
+def _shrunk(frames: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """(T, 64, 64) to (T, size, size): means of squares."""
+    step = SIDE // size
+    means: NDArray[np.float64] = frames.reshape(len(frames), size, step, size, step).mean(axis=(2, 4))
+    return means
 
 
 def _drawn(what: TexturedShapes, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

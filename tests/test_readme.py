@@ -30,7 +30,8 @@ CHEAPER = {
     "rac-bench validate": "--digits embedded --allow-custom",
     "rac-bench score my-submission": "--digits embedded --allow-custom",
     "d48dom build --threshold": "--quick",
-    "d48dom mini": "--train 24 --test 8 --val 8 --size 64x48 --labels 0+0",
+    "d48dom mini": "--train 24 --test 8 --val 16 --size 64x48 --labels 0+0",
+    "tsgen release --out": "--sizes 40,10,10",
     "rac-bench sweep": "--hidden 2 --models 3dcnn --sources 2dot --seeds 42 --epochs 1 --n-train 64 --n-val 40 "
     "--n-target 40 --digits embedded --workers 1",
 }

@@ -69,6 +69,8 @@ def test_the_table_and_the_record_say_the_same(calibrated):
     config, out, rows = calibrated
     found = record(config, OVERRIDES, rows, out)
     assert json.loads(json.dumps(found)) == json.loads((out / "result.json").read_text())
+    again = [CalibrationRow.from_json(row) for row in found["rows"]]
+    assert again == rows and trends_of(again) == trends_of(rows)
     text = render_calibration(rows, trends_of(rows))
     first = rows[0].accuracies["V"]
     assert f"3D CNN          0{first.value:>6.2f} [{first.low:.2f}, {first.high:.2f}]".split() == text.split("\n")[2].split()[:6]  # fmt: skip  # noqa: E501
