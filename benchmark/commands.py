@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from benchmark.calibration_config import find_bed
+from benchmark.calibration_config import Bed, find_bed
 from benchmark.config import (
     OPTIMIZERS,
     PRECISIONS,
@@ -216,7 +216,12 @@ def _config_of(preset: str | None, data: str | None, overrides: dict[str, Any]) 
     if overrides["source"] not in (None, VIDEO_SOURCE):
         raise UsageError(f"--source {overrides['source']} is not in --data; leave it out to train on its videos.")
     _refuse("their number is that of --data", **{name.replace("_", "-"): overrides[name] for name in SIZES})
-    config = make_config(preset or "d48", **{**overrides, "source": VIDEO_SOURCE})
+    given = {name: value for name, value in overrides.items() if value is not None}
+    bed = find_bed(data)
+    if bed is not None and preset is None:
+        hidden = {} if is_outside(given.get("model", "")) else {"hidden": PRESETS["d48"].hidden // bed.shrink}
+        given = {**_small(bed, hidden), **given}
+    config = make_config(preset or "d48", **{**given, "source": VIDEO_SOURCE})
     from benchmark.video_data import open_folder, settings_of
 
     folder = data_folder(data, _say)
@@ -229,6 +234,13 @@ def _config_of(preset: str | None, data: str | None, overrides: dict[str, Any]) 
         )
     check_frames(config.preset, frames)
     return dataclasses.replace(config, **settings_of(stores)), folder
+
+
+def _small(bed: Bed, also: dict[str, Any]) -> dict[str, Any]:
+    """The protocol of data that are made on the spot, said aloud: it is not the paper's."""
+    said = {**also, **bed.protocol}
+    _say(f"small, for a CPU, unless options say otherwise: {', '.join(f'{name} {said[name]}' for name in said)}")
+    return {name: value for name, value in said.items() if name not in ("shrink", "level")}
 
 
 def _run_experiment(
@@ -257,9 +269,7 @@ def _run_experiment(
     out = out or Path("runs") / study.experiment
     given = {name: value for name, value in overrides.items() if value is not None}
     if bed is not None:
-        given = {**bed.protocol, **given}
-        words = ", ".join(f"{name} {value}" for name, value in given.items())
-        _say(f"for a CPU: hidden units divided by {study.shrink}, compared at V = {study.at:g}, {words}")
+        given = {**_small(bed, {"shrink": study.shrink, "level": study.at}), **given}
     folder = data_folder(data, _say)
     rows = _interruptible(lambda: run_study(study, folder, out, overrides=given, say=_say, **where))
     if is_first_rank():

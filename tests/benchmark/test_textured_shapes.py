@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.config import VIDEO_TARGETS
+from benchmark.results import RunDirectory
 from benchmark.textured_shapes import (
     TEXTURES,
     TexturedShapes,
@@ -104,3 +105,26 @@ def test_recipes_that_are_not_possible(text, words):
 def test_recipes():
     assert parse_shapes("shapes:") == TexturedShapes()
     assert parse_shapes("rho=0.5,blur-sigma-px=4") == TexturedShapes(rho=0.5, blur_sigma_px=4.0)
+
+
+TINY = "shapes:train=20,val=10,test=10,swap=10"
+
+
+def test_a_run_on_them_is_small_unless_told_otherwise(run_cli, tmp_path):
+    asked = ("--data", TINY, "--model", "3dcnn", "--epochs", "1", "--batch-size", "5", "--threads", "1")
+    done = run_cli("rac-bench", "run", *asked, "--out", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    assert "small, for a CPU, unless options say otherwise: hidden 8, seeds (1, 2), max_epochs 10" in done.stderr
+    config = RunDirectory(tmp_path / "run").read_config()
+    assert (config.hidden, config.seeds, config.max_epochs, config.batch_size) == (8, (1, 2), 1, 5)
+    assert config.targets == (*VIDEO_TARGETS, "O-swap") and config.learning_rate == 0.003
+    named = run_cli("rac-bench", "run", "--data", TINY, "--preset", "d48-timesf-1")
+    assert named.returncode == 2 and "is for clips of 8 frames, those of --data have 20" in named.stderr
+
+
+def test_an_experiment_on_them(run_cli, tmp_path):
+    asked = ("--experiment", "d48-g", "--data", TINY, "--shrink", "64", "--level", "0.1", "--epochs", "1")
+    few = ("--seeds", "1", "--batch-size", "5", "--threads", "1", "--out", str(tmp_path / "g"))
+    done = run_cli("rac-bench", "run", *asked, *few)
+    assert done.returncode == 0, done.stderr
+    assert "shrink 64, level 0.1" in done.stderr and "experiment g" in done.stdout
