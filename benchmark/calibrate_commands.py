@@ -51,16 +51,16 @@ def calibrate(
     as_json: bool,
     **overrides: Any,
 ) -> None:
-    """Set the measures of texture bias against a bias that is known: mini-Diving48 with a venue that follows the class.
+    """Set the measures of texture bias against a bias that is known: clips with a texture that follows the class.
 
     For each rho the families of experiment a are trained alike; T/S1 and T/V, with true and with predicted masks, are
-    compared with the accuracy that is left where the venues are swapped. Hours on a CPU; --resume continues.
+    compared with the accuracy that is left where the textures are swapped. Hours on a CPU; --resume continues.
     """
     config = CalibrationConfig(_parse_rhos(rhos), BEDS[recipe].recipe if recipe in BEDS else recipe, shrink)
     given = {name: value for name, value in overrides.items() if value is not None}
-    chosen = {**config.bed.protocol, **given, **({} if seeds is None else {"seeds": parse_seeds(seeds)})}
-    if "max_epochs" in given:
-        chosen["patience"] = given["max_epochs"]  # every family gets the same epochs
+    if seeds is not None:
+        given["seeds"] = parse_seeds(seeds)
+    chosen = config.bed.overrides(given)
     require_torch()
     from benchmark.calibration import calibrate as do_calibrate
     from benchmark.calibration import record, trends_of

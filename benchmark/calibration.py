@@ -17,11 +17,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 from benchmark.calibration_config import EXPERIMENT, FOUND, CalibrationConfig
-from benchmark.config import VIDEO_SOURCE, make_config
+from benchmark.config import VIDEO_SOURCE, RunConfig, make_config
 from benchmark.data_folder import data_folder
 from benchmark.results import RunDirectory, read_json
 from benchmark.statistics import Estimate, accuracy
@@ -31,6 +30,7 @@ from tsgen.common.files import write_json_atomic
 from tsgen.common.intervals import LEVEL
 
 ASKED = "calibration.json"
+MAX_LOG = 700.0  # of what a float holds
 SWAP = ("O-swap", "O")
 MEASURES: dict[Pair, str] = {
     ("T", "S1"): "T/S1, true masks",
@@ -38,7 +38,7 @@ MEASURES: dict[Pair, str] = {
     ("T_union", "S1"): "T_union/S1, true masks",
     ("T", VIDEO_SOURCE): "T/V, true masks",
     ("T-predicted", VIDEO_SOURCE): "T/V, predicted masks",
-    SWAP: "accuracy kept when venues are swapped",
+    SWAP: "accuracy kept when textures are swapped",
 }
 """(over, under) -> its title. All are to rise with the texture bias; the last is to fall."""
 
@@ -46,7 +46,7 @@ MEASURES: dict[Pair, str] = {
 @dataclass(frozen=True)
 class CalibrationRow:
     """One family at one rho. ``accuracies``: domain -> interval; ``ratios``: of MEASURES, None where not defined;
-    ``data``: domain -> content hash of its clips.
+    ``data``: domain -> content hash of its clips; ``clips``: domain -> how many.
     """
 
     title: str
@@ -57,6 +57,7 @@ class CalibrationRow:
     accuracies: dict[str, Estimate]
     ratios: dict[Pair, Estimate | None]
     data: dict[str, str] = field(default_factory=dict)
+    clips: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -68,6 +69,7 @@ class CalibrationRow:
             "accuracies": {domain: one.to_json() for domain, one in self.accuracies.items()},
             "ratios": {name_of(pair): one and one.to_json() for pair, one in self.ratios.items()},
             "data": self.data,
+            "clips": self.clips,
         }
 
     @classmethod
@@ -82,6 +84,7 @@ class CalibrationRow:
             accuracies={domain: _estimate(one) for domain, one in value["accuracies"].items()},
             ratios={pair: one and _estimate(one) for pair in MEASURES for one in [value["ratios"][name_of(pair)]]},
             data=value["data"],
+            clips=value["clips"],
         )
 
 
@@ -108,7 +111,8 @@ class Trend:
 
     @property
     def factor(self) -> tuple[float, float, float]:
-        return math.exp(self.slope), math.exp(self.low), math.exp(self.high)
+        value, low, high = (math.exp(min(log, MAX_LOG)) for log in (self.slope, self.low, self.high))
+        return value, low, high
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "measure": name_of(self.measure), "factor": self.factor, "verdict": self.verdict}
@@ -128,38 +132,52 @@ def calibrate(
     ``overrides``: fields of RunConfig; ``where``: device, threads and quiet of :func:`benchmark.run.run`. UsageError
     when ``out`` holds another calibration, or this one without ``resume``.
     """
-    from benchmark.run import run
-    from benchmark.video_data import open_folder, settings_of
+    from benchmark.run import Library, run
 
     asked = json.loads(json.dumps({**asdict(config), "overrides": overrides}))
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; give a directory.")
     record = out / ASKED
     if record.exists() and (read_json(record) != asked or not resume):
         raise UsageError(f"--out {out} holds a calibration; continue the same with --resume, or give another folder.")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; give a directory.")
+    make_config("d48", source=VIDEO_SOURCE, **overrides)
+    folders = {rho: data_folder(config.data(rho), say) for rho in config.rhos}
+    jobs = [job for rho, folder in folders.items() for job in _jobs(config, rho, folder, overrides)]
     out.mkdir(parents=True, exist_ok=True)
     write_json_atomic(record, asked)
-    rows = []
-    for rho in config.rhos:
-        folder = data_folder(config.data(rho), say)
-        stores = open_folder(folder)
-        side = min(stores["train"].clip_shape[1:3])
-        study = StudyConfig(EXPERIMENT, config.shrink)
-        for title, contender in (config.bed.contenders or study.contenders_for(side)).items():
-            say(f"rho = {rho:g}, {title}")
-            asked_run = make_config(
-                "d48",
-                model=contender.model,
-                hidden=contender.hidden,
-                source=VIDEO_SOURCE,
-                **settings_of(stores),
-                **overrides,
-            )
-            place = out / f"rho-{rho:g}" / contender.model
-            run(asked_run, place, digits=None, data_dir=folder, resume=True, say=say, **where)
-            rows.append(row_of(title, rho, RunDirectory(place)))
+    rows, library = [], Library()
+    for job in jobs:
+        say(f"rho = {job.rho:g}, {job.title}")
+        place = out / f"rho-{job.rho:g}" / job.config.model
+        run(job.config, place, digits=None, data_dir=job.folder, resume=True, say=say, library=library, **where)
+        rows.append(row_of(job.title, job.rho, RunDirectory(place)))
     rows.sort(key=lambda row: (list(StudyConfig(EXPERIMENT).contenders).index(row.title), row.rho))
     return rows
+
+
+@dataclass(frozen=True)
+class _Job:
+    rho: float
+    title: str
+    config: RunConfig
+    folder: Path
+
+
+def _jobs(config: CalibrationConfig, rho: float, folder: Path, overrides: dict[str, Any]) -> list[_Job]:
+    """Of each family, its config checked and its model known to fit the frames, before the first is trained."""
+    from benchmark.models import FAMILIES, count_parameters
+    from benchmark.models.specs import ClipShape
+    from benchmark.video_data import open_folder, settings_of
+
+    stores = open_folder(folder)
+    T, H, W, C = stores["train"].clip_shape
+    study = StudyConfig(EXPERIMENT, config.shrink)
+    jobs = []
+    for title, contender in (config.bed.contenders or study.contenders_for(min(H, W))).items():
+        asked = {"model": contender.model, "hidden": contender.hidden, "source": VIDEO_SOURCE}
+        jobs.append(_Job(rho, title, make_config("d48", **asked, **settings_of(stores), **overrides), folder))
+        count_parameters(FAMILIES[contender.model].spec_of(contender.hidden), ClipShape(T, C, H, W))
+    return jobs
 
 
 def record(
@@ -189,40 +207,42 @@ def row_of(title: str, rho: float, directory: RunDirectory) -> CalibrationRow:
     }
     ratios = ratios_of(config, predictions, tuple(MEASURES))
     data = {domain: predictions[config.seeds[0], domain].content_hash for domain in accuracies}
-    return CalibrationRow(title, config.model, config.hidden, rho, config.seeds, accuracies, ratios, data)
+    clips = {domain: len(predictions[config.seeds[0], domain].label) for domain in accuracies}
+    return CalibrationRow(title, config.model, config.hidden, rho, config.seeds, accuracies, ratios, data, clips)
 
 
 def trends_of(rows: Sequence[CalibrationRow]) -> list[Trend]:
-    """Of each family and measure with two finite points or more: a weighted line through the logs over rho.
+    """Of each family and measure with three rhos or more: a line through the logs of the ratios, by least squares.
 
-    Weights are inverse variances, read off the intervals. The test clips of all rhos show the same dives, which is not
-    used: the intervals are rather too wide.
+    Its interval comes from how far the points lie off the line (Student's t), and so carries what trainings differ by,
+    which the interval of one training's ratio does not. A ratio of 0 is taken as that of half a hit.
     """
     found = []
     for title in dict.fromkeys(row.title for row in rows):
         for pair in MEASURES:
             points = [
-                (row.rho, math.log(one.value), math.log(one.high / one.low) / (2 * _Z))
-                for row in rows
-                if row.title == title and (one := row.ratios[pair]) is not None
-                if one.value > 0 and one.low > 0 and math.isfinite(one.high) and one.high > one.low
+                (row.rho, math.log(value)) for row in rows if row.title == title and (value := _positive(row, pair))
             ]
-            if len({rho for rho, _, _ in points}) >= 2:
+            if len({rho for rho, _ in points}) >= 3:
                 found.append(_trend(title, pair, points))
     return found
 
 
-_Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+def _positive(row: CalibrationRow, pair: Pair) -> float | None:
+    one = row.ratios[pair]
+    if one is None or one.value > 0:
+        return None if one is None else one.value
+    over, under = pair
+    return 0.5 / row.clips[over] / row.accuracies[under].value
 
 
-def _trend(title: str, pair: Pair, points: Sequence[tuple[float, float, float]]) -> Trend:
-    weights = [1 / error**2 for _, _, error in points]
-    total = sum(weights)
-    mean_rho = sum(w * rho for w, (rho, _, _) in zip(weights, points, strict=True)) / total
-    mean_log = sum(w * log for w, (_, log, _) in zip(weights, points, strict=True)) / total
-    spread = sum(w * (rho - mean_rho) ** 2 for w, (rho, _, _) in zip(weights, points, strict=True))
-    slope = (
-        sum(w * (rho - mean_rho) * (log - mean_log) for w, (rho, log, _) in zip(weights, points, strict=True)) / spread
-    )
-    half = _Z / math.sqrt(spread)
-    return Trend(title, pair, slope, slope - half, slope + half, len(points))
+def _trend(title: str, pair: Pair, points: Sequence[tuple[float, float]]) -> Trend:
+    from scipy.special import stdtrit
+
+    n = len(points)
+    mean_rho, mean_log = (sum(each) / n for each in zip(*points, strict=True))
+    spread = sum((rho - mean_rho) ** 2 for rho, _ in points)
+    slope = sum((rho - mean_rho) * (log - mean_log) for rho, log in points) / spread
+    rest = sum((log - mean_log - slope * (rho - mean_rho)) ** 2 for rho, log in points)
+    half = float(stdtrit(n - 2, (1 + LEVEL) / 2)) * math.sqrt(rest / (n - 2) / spread)
+    return Trend(title, pair, slope, slope - half, slope + half, n)

@@ -16,7 +16,7 @@ RHOS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Bed:
-    """Data that are made on the spot, and what two CPU cores can do with them.
+    """Data that are made on the spot, and what two CPU cores can do with them: so many epochs, without patience.
 
     ``recipe``: for a calibration, without rho; ``protocol``: fields of RunConfig; ``shrink`` and ``level``: of an
     experiment. ``contenders``: of a calibration, family title -> model; None: those of experiment a, shrunk.
@@ -28,15 +28,20 @@ class Bed:
     level: float = 0.5
     contenders: dict[str, Contender] | None = None
 
+    def overrides(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Fields of RunConfig: the protocol with what was ``given`` in its place."""
+        merged = {**self.protocol, **given}
+        return {"patience": merged["max_epochs"], **merged}
+
 
 BEDS: dict[str, Bed] = {
     MINI_PREFIX: Bed(
         f"{MINI_PREFIX}train=400,val=120,test=160,shift=0,swap=160,seed=1,masks=predicted",
-        {"seeds": (1,), "max_epochs": 12, "patience": 12, "batch_size": 8, "learning_rate": 0.01},
+        {"seeds": (1,), "max_epochs": 12, "batch_size": 8, "learning_rate": 0.01},
     ),
     SHAPES_PREFIX: Bed(
         f"{SHAPES_PREFIX}train=1500,val=300,test=300,swap=300",
-        {"seeds": (1, 2), "max_epochs": 10, "patience": 10, "batch_size": 16, "learning_rate": 0.003},
+        {"seeds": (1, 2), "max_epochs": 10, "batch_size": 16, "learning_rate": 0.003},
         contenders={
             "3D CNN": Contender("3dcnn", 8),
             "ConvLSTM": Contender("convlstm", 8),
@@ -71,6 +76,10 @@ class CalibrationConfig:
     def __post_init__(self) -> None:
         if len(set(self.rhos)) < 2 or list(self.rhos) != sorted(set(self.rhos)):
             raise UsageError(f"rhos {self.rhos} are not possible; allowed: two or more, rising, like 0,0.5,1.")
+        if not all(0 <= rho <= 1 for rho in self.rhos):  # also catches nan
+            raise UsageError(f"rhos {self.rhos} are not possible; allowed: 0 to 1.")
+        if len({f"{rho:g}" for rho in self.rhos}) < len(self.rhos):
+            raise UsageError(f"rhos {self.rhos} are not told apart by six digits; give fewer.")
         bed_of(self.recipe)
         if "rho=" in self.recipe:
             raise UsageError(f"the recipe {self.recipe!r} is not possible; leave rho out: it is what is varied.")

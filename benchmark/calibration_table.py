@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 from benchmark.calibration import MEASURES, SWAP, CalibrationRow, Trend
@@ -13,11 +14,13 @@ from benchmark.report.style import FAMILIES
 from benchmark.statistics import Estimate
 from benchmark.study_record import Pair, name_of
 
-Y_MAX = 2.0  # what reaches further is cut: such an interval says nothing
+Y_MAX = 2.0  # intervals that reach further are cut: they say nothing; values never are
 SHORT = {pair: name_of(pair).replace("-predicted", "*") for pair in MEASURES}
 WORDS = (
-    f"*: masks of a segmenter, the others are true ones. {name_of(SWAP)}: accuracy that is left where venues are those "
-    "of other classes; what is lost there the model owed to the venue. Brackets: 95% intervals."
+    f"*: masks of a segmenter, the others are true ones. {name_of(SWAP)}: accuracy that is left where textures are "
+    "those of other classes; what is lost there the model owed to the texture. Brackets: 95% intervals; of one seed "
+    "they carry the variance of the clips alone, of two or three take them as 90% ones. Those of trends come from how "
+    "far the points lie off the line."
 )
 
 
@@ -29,13 +32,14 @@ def render_calibration(rows: Sequence[CalibrationRow], trends: Sequence[Trend]) 
     for row in rows:
         cells = "".join(f"{_cell(row.ratios[pair]):<{width}}" for pair in MEASURES)
         lines.append(f"{row.title:<12}{row.rho:>5g}{_cell(row.accuracies[VIDEO_SOURCE]):>19}  {cells}".rstrip())
-    lines += ["", "From rho = 0 to 1 a ratio is multiplied by (weighted line through the logs):"]
+    lines += ["", "From rho = 0 to 1 a ratio is multiplied by (line through the logs of the points):"]
     for trend in trends:
         value, low, high = trend.factor
         lines.append(
-            f"{trend.title:<12}{SHORT[trend.measure]:<12}{value:>6.2f} [{low:.2f}, {high:.2f}]  {trend.verdict}"
+            f"{trend.title:<12}{SHORT[trend.measure]:<12}{value:>6.2f} [{low:.2f}, {high:.2f}]  {trend.verdict} "
+            f"({trend.points} points)"
         )
-    return "\n".join([*lines, "", WORDS])
+    return "\n".join([*lines, "", *textwrap.wrap(WORDS, 120)])
 
 
 def markdown(rows: Sequence[CalibrationRow], trends: Sequence[Trend]) -> str:
@@ -62,10 +66,12 @@ def figure_of(rows: Sequence[CalibrationRow]) -> Figure:
     drawings = []
     for pair, title in MEASURES.items():
         lines = [Curve(styles[name], tuple(_point(row, pair) for row in rows if row.title == name)) for name in titles]
-        tops = [point.high for line in lines for point in line.points if point and math.isfinite(point.high)]
-        axes = Axes("rho", name_of(pair), ticks, min(Y_MAX, max([1.0, *tops])), reference=(1.0, ""))
+        points = [point for line in lines for point in line.points if point]
+        highs = [point.high for point in points if math.isfinite(point.high)]
+        top = max([1.0, min(Y_MAX, max(highs, default=1.0)), *(point.value for point in points)])
+        axes = Axes("rho", name_of(pair), ticks, top, reference=(1.0, ""))
         drawings.append(curves(title, f"{title} against rho.", axes, lines))
-    caption = f"Ratios against the share of clips whose venue follows the class. {WORDS}"
+    caption = f"Ratios against the share of clips whose texture follows the class. {WORDS}"
     legend = tuple((styles[title], title) for title in titles)
     return Figure("calibration", "Measures of texture bias against the bias", caption, tuple(drawings), legend)
 
@@ -88,4 +94,4 @@ def _trend_cell(trend: Trend | None) -> str:
     if trend is None:
         return "-"
     value, low, high = trend.factor
-    return f"x {value:.2f} [{low:.2f}, {high:.2f}], {trend.verdict}"
+    return f"x {value:.2f} [{low:.2f}, {high:.2f}], {trend.verdict}, {trend.points} points"

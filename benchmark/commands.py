@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from benchmark.calibration_config import Bed, find_bed
+from benchmark.calibration_config import find_bed
 from benchmark.config import (
     OPTIMIZERS,
     PRECISIONS,
@@ -64,8 +64,8 @@ def _override(name: str, kind: type, text: str) -> Callable[[Callable[..., None]
     "--experiment",
     help=f"{PREFIX}a .. {PREFIX}h: matched families on the videos of --data, as in section 4.2 of the paper.",
 )
-@click.option("--shrink", type=int, help="With --experiment: divide the hidden units of every family. [1; mini: 16]")
-@click.option("--level", type=float, help="With --experiment: compare at this V. [the paper's; mini: 0.5]")
+@click.option("--shrink", type=int, help="With --experiment: divide the hidden units by this. [1; of recipes: 16]")
+@click.option("--level", type=float, help="With --experiment: compare at this V. [the paper's; of recipes: 0.5]")
 @click.option("--seeds", help="Training seeds, like 42,61. [paper: 42,61,47,53,57; quick: 42]")
 @click.option(
     "--epochs",
@@ -220,7 +220,8 @@ def _config_of(preset: str | None, data: str | None, overrides: dict[str, Any]) 
     bed = find_bed(data)
     if bed is not None and preset is None:
         hidden = {} if is_outside(given.get("model", "")) else {"hidden": PRESETS["d48"].hidden // bed.shrink}
-        given = {**_small(bed, hidden), **given}
+        given = bed.overrides(hidden | given)
+        _say_small(given)
     config = make_config(preset or "d48", **{**given, "source": VIDEO_SOURCE})
     from benchmark.video_data import open_folder, settings_of
 
@@ -236,11 +237,9 @@ def _config_of(preset: str | None, data: str | None, overrides: dict[str, Any]) 
     return dataclasses.replace(config, **settings_of(stores)), folder
 
 
-def _small(bed: Bed, also: dict[str, Any]) -> dict[str, Any]:
-    """The protocol of data that are made on the spot, said aloud: it is not the paper's."""
-    said = {**also, **bed.protocol}
-    _say(f"small, for a CPU, unless options say otherwise: {', '.join(f'{name} {said[name]}' for name in said)}")
-    return {name: value for name, value in said.items() if name not in ("shrink", "level")}
+def _say_small(protocol: dict[str, Any]) -> None:
+    """Of data that are made on the spot: it is not the paper's."""
+    _say(f"small, for a CPU: {', '.join(f'{name} {value}' for name, value in protocol.items())}; options replace each")
 
 
 def _run_experiment(
@@ -269,7 +268,8 @@ def _run_experiment(
     out = out or Path("runs") / study.experiment
     given = {name: value for name, value in overrides.items() if value is not None}
     if bed is not None:
-        given = {**_small(bed, {"shrink": study.shrink, "level": study.at}), **given}
+        given = bed.overrides(given)
+        _say_small({"shrink": study.shrink, "level": study.at} | given)
     folder = data_folder(data, _say)
     rows = _interruptible(lambda: run_study(study, folder, out, overrides=given, say=_say, **where))
     if is_first_rank():

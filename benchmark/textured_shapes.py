@@ -68,6 +68,8 @@ class TexturedShapes:
             raise UsageError(f"rho = {self.rho} is not possible; allowed: 0 (no bias) to 1 (the texture is the class).")
         if self.size not in SIZES:
             raise UsageError(f"size {self.size} is not possible; allowed: {' or '.join(map(str, SIZES))} px.")
+        if not 0 < self.blur_sigma_px <= 100:
+            raise UsageError(f"blur_sigma_px = {self.blur_sigma_px} is not possible; allowed: above 0, up to 100 px.")
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"seed {self.seed} is not possible; allowed: 0..2**31-1.")
 
@@ -87,6 +89,7 @@ def parse_shapes(text: str) -> TexturedShapes:
     for part in filter(None, text.removeprefix(SHAPES_PREFIX).split(",")):
         key, _, value = part.partition("=")
         name = key.strip().replace("-", "_")
+        name = "blur_sigma_px" if name == "blur_sigma" else name  # as mini: has it
         if name not in kinds:
             raise unknown_name(f"key of {SHAPES_PREFIX}", key.strip(), sorted(kinds))
         if name in given:

@@ -2,16 +2,18 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
+from scipy.stats import linregress, t
 
 from benchmark import calibration
-from benchmark.calibration import MEASURES, SWAP, CalibrationRow, calibrate, record, trends_of
+from benchmark.calibration import MEASURES, CalibrationRow, calibrate, record, trends_of
 from benchmark.calibration_config import CalibrationConfig
 from benchmark.calibration_table import figure_of, markdown, render_calibration
 from benchmark.config import VIDEO_TARGETS
-from benchmark.statistics import Estimate, robustness_ratio
+from benchmark.statistics import Estimate
 from tests.benchmark.frame_stores import ids_of, write_store
 from tsgen.common.errors import UsageError
 
@@ -83,47 +85,63 @@ def test_the_figure_has_a_drawing_for_each_measure(calibrated):
     assert [title for _, title in figure.legend] == ["3D CNN", "ConvLSTM", "TimeSformer"]
 
 
-def rows_with(slope, error, rhos=(0.0, 0.5, 1.0)):
-    ratios = [math.exp(0.3 + slope * rho) for rho in rhos]
-    width = math.exp(1.959964 * error)
-    estimates = [Estimate(ratio, ratio / width, ratio * width, "clips") for ratio in ratios]
+RHOS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def rows_of(ratios, rhos=RHOS, n=240):
+    """One family whose every measure has these ratios, over an accuracy of a half."""
+    known = [None if ratio is None else Estimate(ratio, ratio / 2, ratio * 2, "clips") for ratio in ratios]
+    half = dict.fromkeys({domain for pair in MEASURES for domain in pair}, Estimate(0.5, 0.4, 0.6, "clips"))
     return [
-        CalibrationRow("X", "m", 1, rho, (1,), {}, dict.fromkeys(MEASURES, one))
-        for rho, one in zip(rhos, estimates, strict=True)
+        CalibrationRow("X", "m", 1, rho, (1,), half, dict.fromkeys(MEASURES, one), {}, dict.fromkeys(half, n))
+        for rho, one in zip(rhos, known, strict=True)
     ]
 
 
 @pytest.mark.parametrize(("slope", "verdict"), [(1.0, "rises"), (-1.0, "falls"), (0.05, "no trend seen")])
 def test_trends(slope, verdict):
-    trends = trends_of(rows_with(slope, 0.1))
+    logs = [0.3 + slope * rho + off for rho, off in zip(RHOS, (0.05, -0.1, 0.02, 0.08, -0.05), strict=True)]
+    expected = linregress(RHOS, logs)
+    trends = trends_of(rows_of([math.exp(log) for log in logs]))
     assert len(trends) == len(MEASURES)
     for trend in trends:
-        assert trend.slope == pytest.approx(slope) and trend.verdict == verdict
-        # Three points of equal weight at 0, 0.5 and 1: the variance of the slope is error^2 / 0.5.
-        assert trend.high - trend.slope == pytest.approx(1.959964 * 0.1 / math.sqrt(0.5), rel=1e-6)
+        assert trend.slope == pytest.approx(expected.slope) and trend.verdict == verdict
+        assert trend.high - trend.slope == pytest.approx(t.ppf(0.975, 3) * expected.stderr)
+        assert trend.factor[0] == pytest.approx(math.exp(expected.slope))
 
 
-def test_a_trend_covers_what_is_true():
-    """Ratios of drawn outcomes whose true ratio is the same at every rho: about one in twenty is called a trend."""
+@pytest.mark.parametrize("training", [0.0, 0.05, 0.1])
+def test_a_trend_is_seldom_called_where_there_is_none(training):
+    """Drawn outcomes whose true ratio is the same at every rho, also where trainings differ: about one in twenty."""
     rng = np.random.default_rng(0)
-    called = 0
-    for _ in range(300):
-        rows = []
-        for rho in (0.0, 0.25, 0.5, 0.75, 1.0):
-            below, above = rng.random((1, 240)) < 0.5, rng.random((1, 240)) < 0.4
-            one = robustness_ratio(below, above)
-            rows.append(CalibrationRow("X", "m", 1, rho, (1,), {}, dict.fromkeys(MEASURES, one)))
-        called += trends_of(rows)[0].verdict != "no trend seen"
-    assert 5 <= called <= 27, called
+    called, repetitions = 0, 400
+    for _ in range(repetitions):
+        ratios = []
+        for _ in RHOS:
+            V, T = 0.6 + training * rng.normal(), 0.4 + training * rng.normal()
+            ratios.append(max(rng.binomial(240, T), 1) / rng.binomial(240, V))
+        called += trends_of(rows_of(ratios))[0].verdict != "no trend seen"
+    assert 0.025 * repetitions <= called <= 0.085 * repetitions, called
 
 
-def test_points_that_have_no_ratio_are_left_out():
-    rows = rows_with(1.0, 0.1)
-    rows[1].ratios[SWAP] = None
-    rows[2].ratios[SWAP] = Estimate(0.0, 0.0, 0.1, "clips")
-    assert {trend.measure: trend.points for trend in trends_of(rows)}[("T", "S1")] == 3
-    assert SWAP not in {trend.measure for trend in trends_of(rows)}
-    assert "-" in render_calibration(with_accuracy(rows), trends_of(rows))
+def test_a_ratio_of_zero_counts_as_half_a_hit():
+    """It is the strongest bias there is: left out, it would bend the line."""
+    trend = trends_of(rows_of([1.0, 0.7, 0.4, 0.1, 0.0]))[0]
+    last = 0.5 / 240 / 0.5
+    assert trend.points == 5
+    assert trend.slope == pytest.approx(linregress(RHOS, np.log([1.0, 0.7, 0.4, 0.1, last])).slope)
+
+
+def test_no_trend_of_two_points():
+    assert not trends_of(rows_of([1.0, 2.0], rhos=(0.0, 1.0)))
+    rows = rows_of([1.0, None, 2.0, None, None])
+    assert not trends_of(rows) and "-" in render_calibration(with_accuracy(rows), [])
+
+
+def test_the_figure_draws_values_where_they_are():
+    figure = figure_of(with_accuracy(rows_of([1.0, 2.5, 5.0, 5.0, 5.0])))
+    heights = re.findall(r'cy="([0-9.]+)"', figure.drawings[0].body)
+    assert len(set(heights)) == 3, heights
 
 
 def with_accuracy(rows):
@@ -141,6 +159,9 @@ def with_accuracy(rows):
         ({"recipe": "mini:rho=0.5"}, "leave rho out"),
         ({"recipe": "folder"}, "give mini: or shapes:"),
         ({"shrink": 0}, "shrink 0 is not possible"),
+        ({"rhos": (0.0, 0.5, 2.0)}, "allowed: 0 to 1"),
+        ({"rhos": (0.0, math.nan)}, "allowed: 0 to 1"),
+        ({"rhos": (0.1234567, 0.1234568)}, "are not told apart by six digits"),
     ],
 )
 def test_what_cannot_be_asked(change, words):

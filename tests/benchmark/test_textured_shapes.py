@@ -114,7 +114,7 @@ def test_a_run_on_them_is_small_unless_told_otherwise(run_cli, tmp_path):
     asked = ("--data", TINY, "--model", "3dcnn", "--epochs", "1", "--batch-size", "5", "--threads", "1")
     done = run_cli("rac-bench", "run", *asked, "--out", str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr
-    assert "small, for a CPU, unless options say otherwise: hidden 8, seeds (1, 2), max_epochs 10" in done.stderr
+    assert "small, for a CPU: patience 1, seeds (1, 2), max_epochs 1, batch_size 5" in done.stderr
     config = RunDirectory(tmp_path / "run").read_config()
     assert (config.hidden, config.seeds, config.max_epochs, config.batch_size) == (8, (1, 2), 1, 5)
     assert config.targets == (*VIDEO_TARGETS, "O-swap") and config.learning_rate == 0.003
@@ -127,4 +127,4 @@ def test_an_experiment_on_them(run_cli, tmp_path):
     few = ("--seeds", "1", "--batch-size", "5", "--threads", "1", "--out", str(tmp_path / "g"))
     done = run_cli("rac-bench", "run", *asked, *few)
     assert done.returncode == 0, done.stderr
-    assert "shrink 64, level 0.1" in done.stderr and "experiment g" in done.stdout
+    assert "small, for a CPU: shrink 64, level 0.1" in done.stderr and "experiment g" in done.stdout
