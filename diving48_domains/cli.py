@@ -24,6 +24,7 @@ COMMANDS = {
     "build": ("diving48_domains.build_commands:build", "Write the domains S1, S2, T and the controls."),
     "truth": ("diving48_domains.truth_commands:truth", "Measure what leaks into T and is missing from S1."),
     "download": ("diving48_domains.originals_commands:download", "Fetch what the authors published of Diving48."),
+    "release": ("diving48_domains.release_commands:release", "Write or verify a release: masks, frames, or mini."),
     "publish": ("diving48_domains.hub_commands:publish", "Publish recipes and masks on the Hugging Face Hub."),
     "pack": ("diving48_domains.pack_commands:pack", "Store clips as frames for rac-bench."),
     "preview": ("diving48_domains.preview_commands:preview", "Show a clip in all domains."),

@@ -31,6 +31,11 @@ class JointsHead(NamedTuple):
     num_frames: int
 
 
+def table_names() -> set[str]:
+    """All groups and tables that a joints file has, and no other."""
+    return {*AXES, "clips", "clips/id", "clips/num_divers", "clips/start"}
+
+
 def write_joints(path: Path, heads: Sequence[JointsHead], clips: Iterable[NDArray[np.float32]]) -> None:
     """Write the file, whole or not at all; ``clips``: for each head the joints (D, T, 21, 5), pixels before metres."""
     starts = np.cumsum([0, *(head.num_divers * head.num_frames for head in heads)]).astype(np.int64)
