@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from tsgen.common.errors import DataError, UsageError
 
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".gif")
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".npy", ".npz")
-ARCHIVES = (".tar", ".gz", ".zip", ".7z")  # may hold either
+TEXTS = (".md", ".txt", ".json", ".jsonl", ".csv")
+TEXT_NAMES = ("LICENSE", "SHA256SUMS", ".gitattributes")
 
 
 def refuse_frames(folder: Path) -> None:
-    """UsageError when ``folder`` holds what may be frames: pictures, videos, archives, HDF5 files other than masks,
-    Parquet files with bytes."""
+    """UsageError when ``folder`` holds what may be frames: all but texts, masks, and Parquet files without bytes."""
     found = frames_in(folder)
     if found:
         names = ", ".join(ascii(name)[1:-1] for name in found[:3])
@@ -43,11 +41,11 @@ def strangers_in(path: Path, known: Container[str]) -> list[str]:
 
 def _may_hold_frames(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix in VIDEOS + PICTURES + ARCHIVES:
-        return True
     if suffix in {".h5", ".hdf5"}:
         return not _is_masks_alone(path)
-    return suffix == ".parquet" and _has_bytes(path)
+    if suffix == ".parquet":
+        return _has_bytes(path)
+    return not (suffix in TEXTS or path.name in TEXT_NAMES)
 
 
 def _is_masks_alone(path: Path) -> bool:
@@ -64,35 +62,24 @@ def _is_masks_alone(path: Path) -> bool:
 
 
 def _has_bytes(path: Path) -> bool:
-    """Whether a column holds bytes, as pictures in Parquet do; True where pyarrow is not there to see that it does not.
-
-    A file that is no Parquet for all its name cannot be read as pictures, either.
-    """
+    """Whether a column holds bytes or lists of numbers, as pictures in Parquet do; True where that cannot be read."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         return True
     try:
-        return any(map(_is_binary, _leaves(pq.read_schema(path))))
+        return any(_is_picture(field.type) for field in pq.read_schema(path))
     except (pa.ArrowException, OSError, ValueError):
-        return False
+        return True
 
 
-def _leaves(fields: Any) -> Iterator[Any]:
-    """Types of the columns, in whatever depth."""
-    for field in fields:
-        kind = field.type
-        if getattr(kind, "num_fields", 0):
-            yield from _leaves([kind.field(place) for place in range(kind.num_fields)])
-        else:
-            yield kind
-
-
-def _is_binary(kind: Any) -> bool:
+def _is_picture(kind: Any, *, nested: bool = False) -> bool:
     from pyarrow import types
 
-    return any(
-        test(kind)
-        for test in (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
-    )
+    parts = [kind.field(place).type for place in range(kind.num_fields)] if getattr(kind, "num_fields", 0) else []
+    if parts:
+        return any(_is_picture(part, nested=True) for part in parts)
+    is_text = types.is_string(kind) or types.is_large_string(kind)
+    is_number = types.is_integer(kind) or types.is_floating(kind)
+    return not (is_text or types.is_boolean(kind) or (is_number and not nested))
