@@ -112,7 +112,7 @@ def test_equal_releases_are_described_equally(manifest, described):
 
 
 def test_files_and_versions_that_are_not_there_are_told(manifest):
-    with pytest.raises(DataError, match=r"18 files of the manifest are not there, the first is data/2dot/train.h5"):
+    with pytest.raises(DataError, match=r"24 files of the manifest are not there, the first is data/2dot/train.h5"):
         croissant_of(manifest, {})
     with pytest.raises(DataError, match=r"version '1.0.7' has no day of publication; known: 1.0.0"):
         croissant_of({**manifest, "version": "1.0.7"}, {})

@@ -53,6 +53,7 @@ def test_a_release_has_every_file(built):
     parts = {f"{config}/{split}" for config in SMALL.configs for split in SMALL.sizes}
     expected = {f"data/{part}.h5" for part in parts}
     expected |= {f"{kind}/{part}.parquet" for part in parts for kind in ("index", "preview")}
+    expected |= {f"preview/{part}.h5" for part in parts}
     expected |= {"README.md", "croissant.json", "LICENSE", "ATTRIBUTION.md", "release.json", SUMS_FILE}
     assert set(contents(built)) == expected
     assert check_sums(built) == []
@@ -132,6 +133,7 @@ def test_only_what_is_wrong_is_made_again(copy, built):
         file["labels"][3] = (file["labels"][3] + 1) % 5
     (copy / "data/mnist/test.h5").unlink()
     (copy / "preview/mnist/val.parquet").write_bytes(b"half")
+    (copy / "preview/mnist/test.h5").write_bytes(b"half")
     (copy / "data/mnist/.train.h5.partial-0-0-1").write_bytes(b"half")
     said: list[str] = []
     summary = build(copy, say=said.append)
@@ -237,6 +239,7 @@ def test_a_damaged_manifest_is_a_data_error(copy):
         {"configs": {"x": manifest["configs"]["2dot"]}},
         {"configs": {"2dot": {**manifest["configs"]["2dot"], "splits": {}}}},
         {"configs": {"mnist": manifest["configs"]["2dot"]}},
+        {"configs": json.loads(json.dumps({"2dot": manifest["configs"]["2dot"]}).replace("preview/2dot/val.h5", "x"))},
         {"seed": True},
         {"digits_sha256": None},
     ):

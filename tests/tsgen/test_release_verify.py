@@ -20,7 +20,8 @@ from tsgen.common.sums import SUMS_FILE, write_sums
 from tsgen.common.tables import write_table
 from tsgen.release.build import build_release
 from tsgen.release.plan import Plan
-from tsgen.release.tables import INDEX_COLUMNS, strip_of
+from tsgen.release.strips import DARKEST, VIEWER_COLUMNS, draw_strip, strips_of
+from tsgen.release.tables import INDEX_COLUMNS
 from tsgen.release.verify import verify_release
 from tsgen.release_commands import release
 
@@ -135,6 +136,46 @@ def test_a_changed_strip_is_found_and_another_packing_is_not(copy):
         assert "strip differs in 1 of 6 rows, first in row 1" in verify(forged(copy), rebuild=False).problems[0]
 
 
+@pytest.mark.parametrize("column", VIEWER_COLUMNS)
+def test_a_changed_strip_file_is_found(copy, column):
+    with h5py.File(copy / "preview/mnist/val.h5", "r+") as file:
+        value = file[column][3]
+        file[column][3] = value + 1 if column == "clip_id" else value[:-1] + b"~"
+    expected = f"preview/mnist/val.h5: {column} differs in 1 of 6 rows, first in row 3."
+    assert verify(forged(copy), rebuild=False).problems == (expected,)
+
+
+def test_strip_files_of_another_shape_are_problems(copy):
+    path = copy / "preview/2dot/val.h5"
+
+    def damage(how) -> str:
+        with h5py.File(path, "r+") as file:
+            how(file)
+        return "; ".join(verify(forged(copy), rebuild=False).problems)
+
+    assert "has the columns 'class_name', 'clip_id', 'config', 'more', 'strip'" in damage(
+        lambda f: f.create_group("more")
+    )
+    assert "expected config, class_name, clip_id, strip" in damage(lambda f: f.move("strip", "more/strip"))
+    assert "strip is None None; expected |S" in damage(lambda f: f.move("more", "strip"))
+    path.write_bytes(b"")
+    assert "val.h5 is not an HDF5 file" in "; ".join(verify(forged(copy), rebuild=False).problems)
+
+
+def test_pictures_of_the_strip_file_are_the_strips_with_black_one_level_up(built):
+    with (
+        tsgen.open_clips(built / "data/mnist/train.h5") as clip_set,
+        h5py.File(built / "preview/mnist/train.h5") as file,
+    ):
+        strips = strips_of(clip_set)
+        assert file["clip_id"][:].tolist() == [clip_set.clip_id[strip.row] for strip in strips]
+        assert file["class_name"][:].tolist() == [strip.class_name.encode() for strip in strips]
+        for strip, picture in zip(strips, file["strip"][:], strict=True):
+            assert b"\0" not in picture
+            pixels = np.asarray(Image.open(io.BytesIO(picture), formats=["PPM"]))
+            np.testing.assert_array_equal(pixels, np.maximum(np.asarray(strip.image), DARKEST))
+
+
 @pytest.mark.parametrize("wrong", [b"", b"PAR1" * 10, b"text"])
 def test_broken_tables_are_problems(copy, wrong):
     (copy / "index/2dot/val.parquet").write_bytes(wrong)
@@ -234,7 +275,7 @@ def test_the_index_is_the_clip_file_without_pixels(built):
 def test_a_strip_shows_the_frames_in_reading_order():
     frames = np.zeros((20, 64, 64), np.uint8)
     frames[13] = 77
-    pixels = np.asarray(strip_of(frames))
+    pixels = np.asarray(draw_strip(frames))
     rows, columns = np.nonzero(pixels == 77)
     assert (len(rows), np.ptp(rows), np.ptp(columns)) == (128 * 128, 127, 127)
     height, width = pixels.shape

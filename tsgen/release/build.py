@@ -26,7 +26,6 @@ from tsgen.release.folder import (
     CROISSANT_FILE,
     LICENSE_FILE,
     MARKER_FILE,
-    PART_FILES,
     check_out,
     check_same_recipe,
     clear_partials,
@@ -35,7 +34,8 @@ from tsgen.release.folder import (
     write_marker,
 )
 from tsgen.release.manifest import MANIFEST_FILE, manifest_of, read_manifest
-from tsgen.release.plan import Plan, Recipes, clip_file, domain_of, index_file, preview_file
+from tsgen.release.plan import PART_FILES, Plan, Recipes, clip_file, domain_of, index_file, preview_file, strips_file
+from tsgen.release.strips import strips_of, viewer_columns, write_strips
 from tsgen.release.tables import index_table, preview_table
 from tsgen.release.texts import attribution_text
 
@@ -126,7 +126,7 @@ def _make_parts(
     total = sum(recipe.n for recipe in recipes.values())
     with tqdm(total=total, desc="release", unit="clip", unit_scale=True, disable=True if quiet else None) as bar:
         for (config, split), recipe in recipes.items():
-            for name in PART_FILES:
+            for name in PART_FILES.values():
                 (out / name(config, split)).parent.mkdir(parents=True, exist_ok=True)
             path = out / clip_file(config, split)
             content = _kept(path, recipe, say)
@@ -136,7 +136,9 @@ def _make_parts(
             with open_clips(path) as clip_set:
                 found[config, split] = content or read_content(clip_set, recipe)
                 write_table(index_table(clip_set), out / index_file(config, split))
-                write_table(preview_table(clip_set, config), out / preview_file(config, split))
+                strips = strips_of(clip_set)
+                write_table(preview_table(strips, clip_set, config), out / preview_file(config, split))
+                write_strips(viewer_columns(strips, clip_set, config), out / strips_file(config, split))
             bar.update(recipe.n)
     return found, made
 

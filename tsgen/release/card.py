@@ -3,8 +3,9 @@
 The Hub and ``datasets`` read the front matter: ``configs`` say which file is which split, ``dataset_info`` which column
 has which type, so that labels come with their names.
 
-``datasets`` takes one reader for a whole repository, by the files of the first config: all configs are clip files.
-Index and preview, in Parquet, are loaded by their paths.
+``datasets`` takes one reader for a whole repository, by the files of the first config: all configs are HDF5, the clip
+files and, as the config that is the default, so that it is seen first, the film strips of all of them. What is in
+Parquet is loaded by its path.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from tsgen.common.cards import fill_blocks, join_card, read_card, split_card
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.hub.card import size_category
 from tsgen.domains import Domain, get_domain
+from tsgen.release.plan import PREVIEW_CLIPS_PER_CLASS, PREVIEW_CONFIG
 from tsgen.release.terms import APACHE_URL, terms_of
 
 CARD = "temporal_shape"
 PRETTY_NAME = "Temporal Shape"
 TASKS = ("video-classification",)
 TAGS = ("video", "action-recognition", "domain-generalization", "robustness", "temporal-modeling", "synthetic", "hdf5")
-DEFAULT_CONFIG = "2dot"
 CARD_WIDTH = 120
 
 
@@ -41,8 +42,7 @@ def render_card(manifest: Mapping[str, Any]) -> str:
 def front_matter(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What the Hub and ``datasets`` read. Number of rows: of all configs together."""
     configs = manifest["configs"]
-    rows = sum(split["n"] for _, _, split in splits_of(manifest))
-    default = DEFAULT_CONFIG if DEFAULT_CONFIG in configs else next(iter(configs))
+    rows = sum(split["n"] + split["preview_rows"] for _, _, split in splits_of(manifest))
     return {
         **terms_of(manifest).front_matter,
         "pretty_name": PRETTY_NAME,
@@ -52,13 +52,24 @@ def front_matter(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "size_categories": [size_category(rows)],
         "configs": [
             {
-                "config_name": name,
-                **({"default": True} if name == default else {}),
-                "data_files": [{"split": split, "path": facts["file"]} for split, facts in config["splits"].items()],
-            }
-            for name, config in configs.items()
+                "config_name": PREVIEW_CONFIG,
+                "default": True,
+                "data_files": [
+                    {"split": split, "path": [facts["strips"] for _, facts in parts]}
+                    for split, parts in _by_split(manifest).items()
+                ],
+            },
+            *(
+                {
+                    "config_name": name,
+                    "data_files": [
+                        {"split": split, "path": facts["file"]} for split, facts in config["splits"].items()
+                    ],
+                }
+                for name, config in configs.items()
+            ),
         ],
-        "dataset_info": [_dataset_info(name, config) for name, config in configs.items()],
+        "dataset_info": [_preview_info(manifest), *(_dataset_info(name, config) for name, config in configs.items())],
     }
 
 
@@ -67,6 +78,14 @@ def splits_of(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str,
     for name, config in manifest["configs"].items():
         for split, facts in config["splits"].items():
             yield name, split, facts
+
+
+def _by_split(manifest: Mapping[str, Any]) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """Split -> (config, facts) of its clip files."""
+    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for name, split, facts in splits_of(manifest):
+        found.setdefault(split, []).append((name, facts))
+    return found
 
 
 def domain_of(name: str, config: Mapping[str, Any]) -> Domain:
@@ -87,6 +106,27 @@ def card_blocks(manifest: Mapping[str, Any]) -> dict[str, str]:
         "duplicates": _duplicates_table(manifest),
         "digits": _wrapped(terms_of(manifest).digits),
         "licence": _licence_lines(manifest),
+    }
+
+
+def _preview_info(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    from tsgen.release.strips import VIEWER_COLUMNS, pgm_bytes
+
+    def size_bytes(name: str, facts: Mapping[str, Any]) -> int:
+        fixed = len(name) + 8 + pgm_bytes(*manifest["configs"][name]["clip_shape"])
+        return sum(min(n, PREVIEW_CLIPS_PER_CLASS) * (fixed + len(word)) for word, n in facts["n_of_class"].items())
+
+    return {
+        "config_name": PREVIEW_CONFIG,
+        "features": [{"name": name, "dtype": kind} for name, (kind, _) in VIEWER_COLUMNS.items()],
+        "splits": [
+            {
+                "name": split,
+                "num_bytes": sum(size_bytes(name, facts) for name, facts in parts),
+                "num_examples": sum(facts["preview_rows"] for _, facts in parts),
+            }
+            for split, parts in _by_split(manifest).items()
+        ],
     }
 
 

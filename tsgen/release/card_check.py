@@ -20,6 +20,9 @@ CARD_FILE = "README.md"
 TASKS = ("video-classification", "image-segmentation", "object-detection")
 """Of the Hub's task categories, those that data of this project is for."""
 
+STORED_AS = {"string": "bytes", "image": "bytes"}
+"""Types in dataset_info -> in a file, where they differ."""
+
 
 def check_card(folder: Path | str) -> list[str]:
     """What is wrong with the card of a release folder: its front matter by itself, and against the files it names.
@@ -76,8 +79,8 @@ def _check_splits(facts: Mapping[str, Any]) -> Iterator[str]:
     if len(readers) > 1:
         yield f"configs have files of {', '.join(sorted(readers))}; `datasets` takes one reader for all of them."
     for info in infos:
-        listed = [split for name, split, _ in files if name == info["config_name"]]
-        if listed != [split["name"] for split in info["splits"]]:
+        listed = dict.fromkeys(split for name, split, _ in files if name == info["config_name"])
+        if list(listed) != [split["name"] for split in info["splits"]]:
             yield f"config {info['config_name']}: dataset_info has other splits than configs."
     rows = sum(split["num_examples"] for info in infos for split in info["splits"])
     if infos and facts.get("size_categories") != [size_category(rows)]:
@@ -95,29 +98,38 @@ def _check_files(folder: Path, facts: Mapping[str, Any]) -> Iterator[str]:
     from tsgen.common.h5guard import open_guarded
 
     infos = {info["config_name"]: info for info in facts.get("dataset_info", [])}
+    found: dict[tuple[str, str], int] = {}
     for name, split, path in _data_files(facts):
-        rows = {each["name"]: each["num_examples"] for each in infos[name]["splits"]}[split]
         try:
             with open_guarded(folder / path) as file:
-                yield from _check_file(path, file, infos[name]["features"], rows)
+                problems = list(_check_file(path, file, infos[name]["features"]))
+                yield from problems
+                rows = 0 if problems else len(next(iter(file.values())))
         except DataError as problem:
             yield str(problem)
+            rows = 0
+        found[name, split] = found.get((name, split), 0) + rows
+    for (name, split), rows in found.items():
+        told = {each["name"]: each["num_examples"] for each in infos[name]["splits"]}[split]
+        if rows != told:
+            yield f"config {name}, split {split}: {rows} rows; dataset_info has {told}."
 
 
-def _check_file(path: str, file: Any, features: list[dict[str, Any]], rows: int) -> Iterator[str]:
+def _check_file(path: str, file: Any, features: list[dict[str, Any]]) -> Iterator[str]:
     told = {feature["name"]: feature for feature in features}
     if set(told) != set(file):
         yield f"{path} has the columns {', '.join(sorted(file))}; dataset_info has {', '.join(sorted(told))}."
         return
+    if len({len(file[column]) for column in told}) > 1:
+        yield f"{path}: its columns have different numbers of rows."
     for column, feature in told.items():
         dataset = file[column]
+        kind = "bytes" if dataset.dtype.kind == "S" else dataset.dtype.name
         dtype, shape, names = _type_of(feature)
-        if len(dataset) != rows:
-            yield f"{path}, {column}: {len(dataset)} rows; dataset_info has {rows}."
         if names is not None and names != [str(word) for word in file.attrs.get("class_names", [])]:
             yield f"{path}, {column}: its classes are not {', '.join(names)}."
-        if dtype is not None and (dtype, shape) != (dataset.dtype.name, dataset.shape[1:]):
-            yield f"{path}, {column}: {dataset.dtype.name} {dataset.shape[1:]}; dataset_info has {dtype} {shape}."
+        if dtype is not None and (dtype, shape) != (kind, dataset.shape[1:]):
+            yield f"{path}, {column}: {kind} {dataset.shape[1:]}; dataset_info has {dtype} {shape}."
 
 
 def _type_of(feature: Mapping[str, Any]) -> tuple[str | None, tuple[int, ...], list[str] | None]:
@@ -125,7 +137,7 @@ def _type_of(feature: Mapping[str, Any]) -> tuple[str | None, tuple[int, ...], l
     if "list" in feature:
         return feature["list"], (feature["length"],), None
     if isinstance(feature["dtype"], str):
-        return feature["dtype"], (), None
+        return STORED_AS.get(feature["dtype"], feature["dtype"]), (), None
     ((kind, facts),) = feature["dtype"].items()
     if kind == "class_label":
         return None, (), [facts["names"][key] for key in sorted(facts["names"], key=int)]
@@ -133,11 +145,12 @@ def _type_of(feature: Mapping[str, Any]) -> tuple[str | None, tuple[int, ...], l
 
 
 def _data_files(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(config, split, path) of every file that the front matter names."""
+    """(config, split, path) of every file that the front matter names; a split has a path or several."""
     return [
-        (config["config_name"], entry["split"], entry["path"])
+        (config["config_name"], entry["split"], path)
         for config in facts.get("configs", [])
         for entry in config["data_files"]
+        for path in _listed(entry["path"])
     ]
 
 

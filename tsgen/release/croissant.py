@@ -13,6 +13,7 @@ from typing import Any
 from tsgen.common.errors import DataError
 from tsgen.common.hub.card import size_category
 from tsgen.release.card import PRETTY_NAME, TAGS, splits_of
+from tsgen.release.plan import PART_FILES
 from tsgen.release.tables import INDEX_COLUMNS, PREVIEW_COLUMNS
 from tsgen.release.terms import terms_of
 
@@ -110,14 +111,14 @@ RESPONSIBLE: dict[str, Any] = {
 def croissant_of(manifest: Mapping[str, Any], files: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
     """The JSON-LD of a release; equal input gives an equal result, in the same order.
 
-    ``manifest`` as in ``release.json``; ``files``: path in the release -> (SHA-256 hex, bytes), of the clip, index and
+    ``manifest`` as in ``release.json``; ``files``: path in the release -> (SHA-256 hex, bytes), of the data, index and
     preview files at least. DataError when one of these is absent, or the version has no day of publication.
     """
     version = manifest["version"]
     if version not in PUBLISHED:
         raise DataError(f"version {version!r} has no day of publication; known: {', '.join(PUBLISHED)}.")
     terms = terms_of(manifest)
-    named = [facts[kind] for _, _, facts in splits_of(manifest) for kind in ("file", "index", "preview")]
+    named = [facts[kind] for _, _, facts in splits_of(manifest) for kind in PART_FILES]
     absent = [path for path in named if path not in files]
     if absent:
         raise DataError(f"{len(absent)} files of the manifest are not there, the first is {absent[0]}.")

@@ -12,7 +12,7 @@ from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import write_json_atomic
 from tsgen.common.sums import NOT_CONTENT, SUMS_FILE
 from tsgen.release.manifest import MANIFEST_FILE, read_manifest
-from tsgen.release.plan import CONFIGS, RELEASE_VERSION, Recipes, clip_file, index_file, preview_file
+from tsgen.release.plan import CONFIGS, PART_FILES, RELEASE_VERSION, Recipes, clip_file
 from tsgen.vocabulary import SPLITS
 
 MARKER_FILE = "UNFINISHED.json"
@@ -21,7 +21,6 @@ MARKER_FILE = "UNFINISHED.json"
 CARD_FILE, CROISSANT_FILE = "README.md", "croissant.json"
 LICENSE_FILE, ATTRIBUTION_FILE = "LICENSE", "ATTRIBUTION.md"
 TOP_FILES = (CARD_FILE, CROISSANT_FILE, LICENSE_FILE, ATTRIBUTION_FILE, MANIFEST_FILE)
-PART_FILES = (clip_file, index_file, preview_file)
 MAX_MARKER_BYTES = 1 << 20
 
 
@@ -79,9 +78,9 @@ def remove_release(out: Path) -> None:
     for path in _own_files(out):
         path.unlink()
     for config in CONFIGS:
-        for name in PART_FILES:
+        for name in PART_FILES.values():
             _remove_if_empty((out / name(config, SPLITS[0])).parent)
-    for name in PART_FILES:
+    for name in PART_FILES.values():
         _remove_if_empty((out / name("", "")).parent)
 
 
@@ -97,7 +96,7 @@ def size_bytes(out: Path) -> int:
 
 def _known_files() -> Iterator[str]:
     yield from (SUMS_FILE, *TOP_FILES)
-    yield from (name(config, split) for config in CONFIGS for split in SPLITS for name in PART_FILES)
+    yield from (name(config, split) for config in CONFIGS for split in SPLITS for name in PART_FILES.values())
     yield MARKER_FILE  # last, so that a removal that is interrupted leaves an unfinished release
 
 

@@ -17,14 +17,13 @@ from tsgen.recipe import STREAM_VERSION, Recipe
 from tsgen.release.contents import Contents, duplicates
 from tsgen.release.plan import (
     CONFIGS,
+    PART_FILES,
     PREVIEW_CLIPS_PER_CLASS,
     RELEASE_NAME,
     RELEASE_VERSION,
     Plan,
     Recipes,
     clip_file,
-    index_file,
-    preview_file,
 )
 from tsgen.release.terms import terms_of
 from tsgen.vocabulary import SPLITS
@@ -68,9 +67,7 @@ _CONFIG: dict[str, type | tuple[type, ...]] = {
 }
 _SPLIT: dict[str, type | tuple[type, ...]] = {
     "n": int,
-    "file": str,
-    "index": str,
-    "preview": str,
+    **dict.fromkeys(PART_FILES, str),
     "preview_rows": int,
     "recipe_digest": str,
     "content_hash": str,
@@ -108,9 +105,7 @@ def manifest_of(folder: Path, plan: Plan, recipes: Recipes, contents: Contents) 
         preview_rows = sum(min(n, PREVIEW_CLIPS_PER_CLASS) for n in content.n_of_class.values())
         record["splits"][split] = {
             "n": recipe.n,
-            "file": clip_file(config, split),
-            "index": index_file(config, split),
-            "preview": preview_file(config, split),
+            **{kind: name(config, split) for kind, name in PART_FILES.items()},
             "preview_rows": preview_rows,
             "recipe_digest": recipe.digest,
             "content_hash": content.content_hash,
@@ -163,9 +158,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise DataError(f"{where}: has the splits {tuple(record['splits'])!a}; expected {', '.join(SPLITS)}.")
         for split, part in record["splits"].items():
             _check_fields(part, _SPLIT, f"{where}, {split}")
-            names = (part["file"], part["index"], part["preview"])
-            if names != (clip_file(config, split), index_file(config, split), preview_file(config, split)):
-                raise DataError(f"{where}, {split}: names the files {names!a}, not those of the split.")
+            names = {kind: part[kind] for kind in PART_FILES}
+            if names != {kind: name(config, split) for kind, name in PART_FILES.items()}:
+                raise DataError(f"{where}, {split}: names the files {list(names.values())!a}, not those of the split.")
     plan_of(value, str(path))
     return dict(value)
 

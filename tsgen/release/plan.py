@@ -36,7 +36,11 @@ CONFIGS: dict[str, tuple[str, str]] = {
 
 RELEASE_SEED = 0
 RELEASE_DIGITS = "mnist"
-PREVIEW_CLIPS_PER_CLASS = 3
+PREVIEW_CONFIG = "preview"
+"""Configuration of film strips in the card, beside those of CONFIGS."""
+
+PREVIEW_CLIPS_PER_CLASS = 2
+"""In each file: all strips of a split are 96, and a page of the Hub's viewer has 100 rows."""
 
 Recipes = dict[tuple[str, str], Recipe]
 """(configuration, split) -> recipe of that clip file."""
@@ -104,6 +108,14 @@ def index_file(config: str, split: str) -> str:
 
 def preview_file(config: str, split: str) -> str:
     return f"preview/{config}/{split}.parquet"
+
+
+def strips_file(config: str, split: str) -> str:
+    return f"preview/{config}/{split}.h5"
+
+
+PART_FILES = {"file": clip_file, "index": index_file, "preview": preview_file, "strips": strips_file}
+"""What belongs to each (configuration, split): kind, as the manifest calls it -> name of the file."""
 
 
 def size_text(sizes: dict[str, Any]) -> str:

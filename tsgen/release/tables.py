@@ -14,14 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tsgen.canvas import Grid, blank, enlarged
 from tsgen.clipset import ClipSet
 from tsgen.common import tables
 from tsgen.common.tables import described
-from tsgen.preview import STRIP_COLUMNS, choose_shots
-from tsgen.release.plan import PREVIEW_CLIPS_PER_CLASS
-
-STRIP_SCALE = 2
+from tsgen.release.strips import Strip
 
 INDEX_COLUMNS: dict[str, tuple[str, Callable[[ClipSet], NDArray[Any]], str]] = {
     "clip_id": ("int64", lambda c: c.clip_id, "place in the stream of (seed, domain, split)"),
@@ -58,35 +54,23 @@ def index_table(clip_set: ClipSet) -> Any:
     return _described(pa.table(columns), clip_set.class_names)
 
 
-def preview_table(clip_set: ClipSet, config: str) -> Any:
-    """A row for each of the first clips of every class, with its film strip, as a pyarrow.Table."""
+def preview_table(strips: Sequence[Strip], clip_set: ClipSet, config: str) -> Any:
+    """A row a strip, with its picture as PNG, as a pyarrow.Table."""
     import pyarrow as pa
 
-    reel = choose_shots(clip_set, per_class=PREVIEW_CLIPS_PER_CLASS)
-    clip_id, labels = clip_set.clip_id, clip_set.labels
-    strips = [
-        {"bytes": _png(strip_of(shot.frames)), "path": f"{config}-{clip_set.split}-{clip_id[shot.row]:08d}.png"}
-        for shot in reel.shots
+    rows = [strip.row for strip in strips]
+    clip_id = clip_set.clip_id[rows]
+    pictures = [
+        {"bytes": _png(strip.image), "path": f"{config}-{clip_set.split}-{number:08d}.png"}
+        for strip, number in zip(strips, clip_id, strict=True)
     ]
-    rows = [shot.row for shot in reel.shots]
     columns = {
-        "clip_id": pa.array(clip_id[rows], type="int64"),
-        "label": pa.array(labels[rows], type="int64"),
-        "class_name": pa.array([shot.class_name for shot in reel.shots], type="string"),
-        "strip": pa.array(strips, type=pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        "clip_id": pa.array(clip_id, type="int64"),
+        "label": pa.array(clip_set.labels[rows], type="int64"),
+        "class_name": pa.array([strip.class_name for strip in strips], type="string"),
+        "strip": pa.array(pictures, type=pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
     }
     return _described(pa.table(columns), clip_set.class_names)
-
-
-def strip_of(frames: NDArray[np.uint8]) -> Image.Image:
-    """All frames of a clip uint8 (T, H, W) in reading order. Without text: its pixels depend on no font."""
-    num_frames, height, width = frames.shape
-    columns = min(STRIP_COLUMNS, num_frames)
-    grid = Grid(-(-num_frames // columns), columns, width * STRIP_SCALE, height * STRIP_SCALE)
-    image, _ = blank(grid.size)
-    for t, frame in enumerate(frames):
-        image.paste(enlarged(frame, STRIP_SCALE), grid.corner(t // columns, t % columns))
-    return image
 
 
 def table_problems(path: Path, expected: Any) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tsgen.recipe import Recipe
 from tsgen.release.contents import Content, Contents, read_content
 from tsgen.release.manifest import MANIFEST_FILE, manifest_of, plan_of, read_manifest, recipe_of
 from tsgen.release.plan import Recipes
+from tsgen.release.strips import strips_of, strips_problems, viewer_columns
 from tsgen.release.tables import index_table, preview_table, table_problems
 from tsgen.verify import verify_file
 
@@ -165,14 +167,19 @@ def _check_values(folder: Path, facts: dict[str, Any], recipe: Recipe, config: s
                 raise DataError(f"{path} holds what no clip file has: {', '.join(map(ascii, strange[:5]))}.")
         with open_clips(path) as clip_set:
             content = read_content(clip_set, recipe)
-            tables = {facts["index"]: index_table(clip_set), facts["preview"]: preview_table(clip_set, config)}
+            strips = strips_of(clip_set)
+            checks = {
+                facts["index"]: partial(table_problems, expected=index_table(clip_set)),
+                facts["preview"]: partial(table_problems, expected=preview_table(strips, clip_set, config)),
+                facts["strips"]: partial(strips_problems, expected=viewer_columns(strips, clip_set, config)),
+            }
     except DataError as problem:
         return None, [str(problem)]
     return content, [
         f"{name}: {problem}"
-        for name, table in tables.items()
+        for name, check in checks.items()
         if (folder / name).is_file()
-        for problem in table_problems(folder / name, table)
+        for problem in check(folder / name)
     ]
 
 
