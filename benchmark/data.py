@@ -233,20 +233,20 @@ def plan_data(config: RunConfig, digits: str | None, directory: Path) -> DataPla
 def data_directory(chosen: Path | None, say: Say = lambda line: None) -> Path:
     """``chosen``, else $RAC_DATA_DIR, else the user's cache; created if need be.
 
-    ``chosen`` may be a release: a folder, returned as it is, or ``hf:USER/NAME@vX``, downloaded and verified.
+    Both may be a release: a folder, returned as it is, or ``hf:USER/NAME@vX``, downloaded and verified.
     """
     import platformdirs
 
     from benchmark.release_data import is_release, release_folder
 
-    if chosen is not None and is_release(chosen):
-        return release_folder(chosen, say)
     from_environment = os.environ.get(DATA_DIR_VARIABLE)
-    directory = chosen or (
-        Path(from_environment) if from_environment else platformdirs.user_cache_path("rac-bench") / "clips"
-    )
+    named = chosen or (Path(from_environment) if from_environment else None)
+    if named is not None and is_release(named):
+        return release_folder(named, say)
+    directory = named or platformdirs.user_cache_path("rac-bench") / "clips"
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise UsageError(f"--data-dir {directory} cannot be created: {problem}.") from problem
+        where = "--data-dir" if chosen else DATA_DIR_VARIABLE
+        raise UsageError(f"{where} {directory} cannot be created: {problem}.") from problem
     return directory

@@ -55,13 +55,15 @@ ORIGINALS: dict[str, Original] = {
 
 @dataclass(frozen=True)
 class Survey:
-    """What a downloaded folder holds.
+    """What a downloaded folder holds: ``files`` of the ``listed`` of its data set.
 
     ``kinds``: files by folder and suffix; ``labelled``: (folder, frames, divers) of every readable ``images/`` with
     ``masks/``; ``videos`` by domain (named by a part of their path, "?" where none is), and of how many source videos;
     ``packed`` archives to unpack; ``pickles`` that nothing here loads; ``problems`` with the files.
     """
 
+    files: int
+    listed: int
     kinds: dict[str, int]
     labelled: tuple[tuple[str, int, int], ...]
     videos: dict[str, int]
@@ -113,7 +115,8 @@ def download_original(
 
 def survey(folder: Path) -> Survey:
     """Verify a downloaded folder and say what it holds. Labelled frames are decoded; videos and pickles not."""
-    names = [PurePosixPath(name) for name in read_record(folder)["files"]]
+    record = read_record(folder)
+    names = [PurePosixPath(name) for name in record["files"]]
     problems = check_folder(folder)
     labelled = []
     for parent in sorted({path.parent.parent for path in names if path.parent.name == "images"}, key=str):
@@ -124,6 +127,8 @@ def survey(folder: Path) -> Survey:
             problems.append(f"{parent}: {problem}")
     videos = [path for path in names if path.suffix.lower() in VIDEO_SUFFIXES]
     return Survey(
+        files=len(names),
+        listed=record["listed"],
         kinds=dict(sorted(Counter(f"{path.parent}/*{path.suffix}" for path in names).items())),
         labelled=tuple(labelled),
         videos=dict(sorted(Counter(_domain_of(path) for path in videos).items())),

@@ -100,7 +100,8 @@ def _tell_files(name: str, out: Path | None, server: str | None, as_json: bool) 
 
 def survey_text(found: Survey) -> str:
     """A survey in lines: what lies where, and what can be done with it."""
-    lines = [f"{count:7}  {kind}" for kind, count in list(found.kinds.items())[:MOST_LINES]]
+    lines = [] if found.files == found.listed else [f"{found.files} of the {found.listed} files of the data set"]
+    lines += [f"{count:7}  {kind}" for kind, count in list(found.kinds.items())[:MOST_LINES]]
     if len(found.kinds) > MOST_LINES:
         lines.append(f"         and {len(found.kinds) - MOST_LINES} more kinds")
     lines += [f"labelled frames in {folder}: {frames}, {divers} divers" for folder, frames, divers in found.labelled]

@@ -291,7 +291,7 @@ class _Handler(BaseHTTPRequestHandler):
         tags = [{"name": n, "ref": f"refs/tags/{n}", "targetCommit": c} for n, c in found.tags.items()]
         return _json({"branches": heads, "tags": tags, "converts": []})
 
-    def info(self, repo: str, revision: str) -> Answer:
+    def info(self, repo: str, revision: str = "main") -> Answer:
         found = self._repo(repo)
         commit = self._commit(found, revision)
         facts = {"_id": "1", "id": repo, "sha": commit, "private": found.private, "tags": []}
@@ -360,6 +360,7 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("POST", DATASET + "/commit/(?P<revision>[^/]+)", _Handler.commit),
     ("POST", DATASET + "/tag/(?P<revision>[^/]+)", _Handler.tag),
     ("GET", DATASET + "/refs", _Handler.refs),
+    ("GET", DATASET, _Handler.info),
     ("GET", DATASET + "/revision/(?P<revision>[^/]+)", _Handler.info),
     ("GET", DATASET + "/tree/(?P<revision>[^/]+)(?P<below>(/.*)?)", _Handler.tree),
     ("GET HEAD", PLAIN + "/resolve/(?P<revision>[^/]+)/(?P<name>.+)", _Handler.resolve),

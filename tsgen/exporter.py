@@ -74,7 +74,7 @@ def export_clips(
             try:
                 FORMS[form](_batches(clip_set, form, quiet), folder, facts, options or ExportOptions())
                 text = json.dumps({"format": FORMAT, "form": form, **facts}, indent=1)
-                (folder / FACTS_FILE).write_text(text + "\n", encoding="utf-8")
+                (folder / FACTS_FILE).write_text(text + "\n", encoding="utf-8", newline="\n")
             except OSError as problem:
                 raise DataError(f"writing {out} failed: {problem}. Is the disk full? Nothing was kept.") from problem
             sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]

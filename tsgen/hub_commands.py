@@ -46,7 +46,7 @@ def download(
     """
     from tsgen.common.errors import UsageError
     from tsgen.common.hub.client import token_from
-    from tsgen.common.hub.download import copy_release, download_release
+    from tsgen.common.hub.download import check_copy, copy_release, download_release
 
     if original:
         _download_original(out, repo=repo, revision=revision, offline=offline or None, token_env=token_env)
@@ -56,6 +56,8 @@ def download(
             "--repo USER/NAME is needed: this project has published no release of its own yet. "
             "`tsgen release --out DIR` makes the same data here; --original fetches the authors' frames."
         )
+    if out is not None:
+        check_copy(out)
     folder = download_release(repo, revision, offline=offline, token=token_from(token_env), say=_say)
     if out is not None:
         copy_release(folder, out)

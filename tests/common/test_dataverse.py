@@ -165,6 +165,27 @@ def test_a_folder_stays_with_its_version_and_its_data_set(tmp_path):
         get(server, tmp_path / "mine")
 
 
+def test_a_part_of_the_files_is_whole_but_not_the_data_set(tmp_path, monkeypatch):
+    needed: list[int] = []
+    monkeypatch.setattr("tsgen.common.mirror.check_free_space", lambda folder, n, what: needed.append(n))
+    with Dataverse([Stored("a.jpg", b"a" * 5000), Stored("b.jpg", b"b" * 1000)]) as server:
+        summary = get(server, tmp_path / "ts", wanted=lambda file: file.path == "a.jpg")
+        assert "1 of 2 files" in summary.text()
+        assert check_folder(tmp_path / "ts") == []
+        record = read_record(tmp_path / "ts")
+        assert (record["finished"], record["complete"], record["listed"]) == (True, False, 2)
+        assert "2 files" in get(server, tmp_path / "ts", wanted=lambda file: file.path == "b.jpg").text()
+        assert read_record(tmp_path / "ts")["complete"] is True
+        get(server, tmp_path / "ts")
+    assert needed == [5000, 1000, 0], "bytes of files that were not asked for counted as room"
+
+
+def test_a_link_to_nothing_is_no_place_for_a_download(tmp_path):
+    (tmp_path / "ts").symlink_to(tmp_path / "nowhere")
+    with Dataverse(stored()) as server, pytest.raises(UsageError, match="exists and is no earlier download"):
+        get(server, tmp_path / "ts")
+
+
 @pytest.mark.parametrize("pages", [True, False])
 def test_long_listings_come_in_pages_or_all_at_once(monkeypatch, pages):
     monkeypatch.setattr(dataverse, "PAGE_FILES", 2)
@@ -194,7 +215,8 @@ HOSTILE = [
     "a.",
     "b ",
 ]
-HOSTILE += ["x\x00y", "x\ny", "x\u202ey", "é" * 101, "/".join("abcdefghijklmnopq"), "a" * 201, "\ud800"]
+HOSTILE += ["x\x00y", "x\ny", "x\u202ey", "é" * 121, "/".join("abcdefghijklmnopq"), "a" * 241, "\ud800"]
+HOSTILE += ["CON .txt", "COM¹.txt", "DataVerse.json"]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -217,7 +239,7 @@ def test_good_names_are_kept():
 
 
 @pytest.mark.parametrize(
-    ("names", "told"), [(["a.jpg", "A.JPG"], "two files of one name"), (["a", "a/b.jpg"], "as a file and as a folder")]
+    ("names", "told"), [(["a.jpg", "A.JPG"], "some systems take for one file"), (["a", "a/b.jpg"], "as a file and")]
 )
 def test_names_that_collide_are_refused(names, told):
     with Dataverse([Stored(name, b"x") for name in names]) as server, pytest.raises(DataError, match=told):
@@ -249,6 +271,9 @@ def test_addresses():
         "ftp://x",
         "dataverse.harvard.edu",
         "https://u@x",
+        "https://[bad",
+        "https://host:99999",
+        "https://host:x",
     ):
         with pytest.raises(UsageError, match="https://HOST"):
             check_url(url)
@@ -305,7 +330,13 @@ def test_records_from_outside_are_checked(tmp_path):
         get(server, tmp_path / "ts")
     path = tmp_path / "ts" / "dataverse.json"
     good = json.loads(path.read_text())
-    for change in ({"files": {"../x": {"sha256": "", "bytes": 1}}}, {"files": []}, {"schema_version": 2}, {"doi": 1}):
+    for change in (
+        {"files": {"../x": {"sha256": "", "bytes": 1}}},
+        {"files": []},
+        {"schema_version": 1},
+        {"doi": 1},
+        {"listed": "5"},
+    ):
         path.write_text(json.dumps({**good, **change}))
         with pytest.raises(DataError):
             read_record(tmp_path / "ts")

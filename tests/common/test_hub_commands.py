@@ -44,6 +44,38 @@ def test_publish_and_download_tell_what_they_did(typed, make_release, tmp_path):
     assert out.strip() == str(tmp_path / "cache" / "user--shapes" / "v1.0.0") and not err
 
 
+def test_a_place_where_nothing_can_be_copied_is_told_before_the_download(typed, hub, tmp_path):
+    with pytest.raises(UsageError, match="missing is no folder"):
+        typed(download, "--repo", "user/shapes", "--out", tmp_path / "missing" / "copy")
+    assert not hub.requests
+
+
+def test_the_environment_may_name_a_release_too(typed, make_release, tmp_path, monkeypatch):
+    from benchmark.data import DATA_DIR_VARIABLE, data_directory
+
+    release = make_release(tmp_path / "release")
+    typed(publish, release, "--repo", "user/shapes", "--token-env", "MY_TOKEN")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(DATA_DIR_VARIABLE, "hf:user/shapes@v1.0.0")
+    assert data_directory(None) == tmp_path / "cache" / "user--shapes" / "v1.0.0"
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(release))
+    assert data_directory(None) == release
+    assert data_directory(tmp_path / "other") == tmp_path / "other"
+    assert not list(tmp_path.glob("hf:*"))
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(release / "LICENSE"))
+    with pytest.raises(UsageError, match=r"RAC_DATA_DIR .*LICENSE cannot be created"):
+        data_directory(None)
+
+
+def test_a_departing_build_is_published_when_that_is_said(typed, make_release, tmp_path):
+    small = {"release.json": b'{"version": "1.0.0", "departures": ["sizes 1/1/1"]}'}
+    folder = make_release(tmp_path / "small", files=small)
+    words = (folder, "--repo", "user/shapes", "--token-env", "MY_TOKEN")
+    with pytest.raises(UsageError, match=r"sizes 1/1/1.*--allow-departures"):
+        typed(publish, *words)
+    assert typed(publish, *words, "--allow-departures")[0].startswith("published user/shapes v1.0.0")
+
+
 def test_the_plan_as_json_is_json_alone(typed, make_release, tmp_path):
     out, _ = typed(publish, make_release(tmp_path / "release"), "--repo", "user/shapes", "--dry-run", "--json")
     plan = json.loads(out)
@@ -62,7 +94,7 @@ def test_what_is_missing_is_said(typed, make_release, tmp_path):
 
 
 def test_frames_of_diving48_are_not_published(typed, hub, make_release, tmp_path):
-    plain = {"data/a/train.h5": None, "data/a/test.h5": None, "a.jsonl": b"{}\n"}
+    plain = {"data/a/train.h5": None, "data/a/test.h5": None, "index/a/train.parquet": None, "a.jsonl": b"{}\n"}
     card = "---\nlicense: cc-by-4.0\n---\n"
     folder = make_release(tmp_path / "masks", card=card, files=plain)
     with h5py.File(folder / "masks.h5", "w") as file:

@@ -1,13 +1,14 @@
 """Downloading over HTTP from a server on loopback: every byte checked, resumed, atomic, offline from the cache."""
 
 import hashlib
+import json
 
 import pytest
 
 from tsgen.common.errors import DataError, UsageError
-from tsgen.common.hub.download import copy_release, download_release
+from tsgen.common.hub.download import check_copy, copy_release, download_release
 from tsgen.common.hub.publish import publish_folder
-from tsgen.common.sums import check_sums
+from tsgen.common.sums import check_sums, write_sums
 
 REPO = "user/shapes"
 TRAIN = "data/a/train.h5"
@@ -54,12 +55,15 @@ def test_a_download_is_the_release_and_nothing_else(hub, release, download, tmp_
     assert {method for method, _ in hub.requests} == {"GET"}
 
 
-def test_a_second_call_asks_only_where_the_tag_stands_and_offline_nothing_at_all(hub, release, download):
+def test_a_second_call_asks_only_for_the_tag_and_the_hash_of_the_list_and_offline_nothing_at_all(
+    hub, release, download
+):
     first = download("v1.0.0")
     commit = hub.repos[REPO].head
     hub.requests.clear()
     assert download() == download("v1.0.0") == first
-    assert [path for _, path in hub.requests] == [f"/api/datasets/{REPO}/refs"] * 2
+    of_repo = f"/api/datasets/{REPO}"
+    assert [path for _, path in hub.requests] == [f"{of_repo}/refs", f"{of_repo}/tree/{commit}"] * 2
     hub.requests.clear()
     assert download("v1.0.0", offline=True) == download(None, offline=True) == download(commit) == first
     assert not hub.requests
@@ -95,6 +99,20 @@ def test_a_download_that_was_given_up_goes_on_in_the_next_run(hub, hub_faults, r
     served = {name: n for name, _, n in hub.served}
     assert served[TRAIN] == len(contents(release)[TRAIN]) - 100_000
     assert "LICENSE" not in served and "data/a/test.h5" not in served, "whole files are not fetched again"
+
+
+def test_a_server_that_gives_a_byte_at_a_time_is_given_up(hub, hub_faults, release, download):
+    hub.faults.append(hub_faults.Fault("GET", "train.h5", hub_faults.cut(1), times=10**6))
+    with pytest.raises(DataError, match="given up after 50 answers that ended too soon or came too slowly"):
+        download("v1.0.0")
+    assert len([name for name, _, _ in hub.served if name == TRAIN]) == 50
+
+
+def test_an_answer_that_comes_too_slowly_is_asked_for_again(hub, release, download, monkeypatch):
+    monkeypatch.setattr("tsgen.common.hub.fetch.Pace.is_too_slow", lambda self, n: True)
+    assert contents(download("v1.0.0")) == contents(release)
+    served = [status for name, status, _ in hub.served if name == TRAIN]
+    assert len(served) > 1 and set(served) == {206}
 
 
 def test_a_server_without_ranges_is_read_from_the_start(hub, hub_faults, release, download):
@@ -138,16 +156,31 @@ def test_hashes_that_contradict_each_other_are_refused_before_the_download(hub, 
     assert [name for name, _, _ in hub.served] == ["SHA256SUMS"]
 
 
-@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a\\..\\x", "NUL", "a/../../x", ".git/hooks/x", "DATA/a/train.h5"])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("../x", "has an empty part, '.' or '..'"),
+        ("/tmp/x", "is absolute"),
+        ("a\\..\\x", "holds one of"),
+        ("NUL", "the name of a device"),
+        ("a/../../x", "has an empty part, '.' or '..'"),
+        (".git/hooks/x", ".git"),
+        ("DATA/a/train.h5", "take for one file|occurs twice"),
+        ("あ" * 100, "has a part of more than 240 bytes"),
+    ],
+)
 @pytest.mark.parametrize("listed_by", ["tree", "sums"])
-def test_hostile_names_are_refused_and_nothing_is_written_outside(hub, release, download, tmp_path, name, listed_by):
+def test_hostile_names_are_refused_and_nothing_is_written_outside(
+    hub, release, download, tmp_path, monkeypatch, name, told, listed_by
+):
     before = {path for path in tmp_path.rglob("*") if "cache" not in path.parts}
     if listed_by == "tree":
         list_again(hub, **{name: b"evil"})
-    else:
+    else:  # in the tree, too, but the check of that overlooks it
+        monkeypatch.setattr("tsgen.common.hub.client.check_names", lambda names, where: None)
         line = f"{hashlib.sha256(b'evil').hexdigest()}  {name}\n"
-        list_again(hub, SHA256SUMS=contents(release)["SHA256SUMS"] + line.encode())
-    with pytest.raises(DataError):
+        list_again(hub, **{name: b"evil", "SHA256SUMS": contents(release)["SHA256SUMS"] + line.encode()})
+    with pytest.raises(DataError, match=told):
         download("v1.0.0")
     assert {path for path in tmp_path.rglob("*") if "cache" not in path.parts} == before
     written = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
@@ -183,6 +216,24 @@ def test_a_damaged_cache_is_mended_online_and_refused_offline(hub, release, down
     assert contents(download("v1.0.0")) == contents(release)
     assert {name for name, _, _ in hub.served} == {"SHA256SUMS", TRAIN}
     assert not check_sums(folder)
+
+
+@pytest.mark.parametrize("record_too", [False, True])
+def test_a_cache_whose_list_was_written_anew_is_not_believed(hub, release, download, record_too):
+    folder = download("v1.0.0")
+    (folder / TRAIN).write_bytes(b"tampered")
+    write_sums(folder)
+    assert not check_sums(folder)
+    if record_too:  # seen online alone, where the Hub says what the list is
+        record = folder.with_name("v1.0.0.json")
+        digest = hashlib.sha256((folder / "SHA256SUMS").read_bytes()).hexdigest()
+        record.write_text(json.dumps({**json.loads(record.read_text()), "sums_sha256": digest}))
+    else:
+        with pytest.raises(DataError, match="SHA256SUMS: not the one that was downloaded"):
+            download("v1.0.0", offline=True)
+    assert contents(download("v1.0.0")) == contents(release)
+    assert any("is damaged (SHA256SUMS: not that of the Hub.)" in line for line in download.said)
+    assert download("v1.0.0", offline=True) == folder
 
 
 def test_a_cache_with_links_folders_for_files_or_without_its_list_is_mended(hub, release, download, tmp_path):
@@ -254,6 +305,25 @@ def test_a_copy_is_the_release_and_never_replaces_something_else(release, downlo
     (tmp_path / "other").mkdir()
     with pytest.raises(UsageError, match="exists and is not this release"):
         copy_release(folder, tmp_path / "other")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "evil.py").write_text("not of the release")
+    copy_release(folder, tmp_path / "second")
+    assert contents(tmp_path / "second") == contents(release)
+    (tmp_path / "second" / TRAIN).write_bytes(b"damaged")
+    with pytest.raises(DataError, match="second is damaged"):
+        copy_release(folder, tmp_path / "second")
+
+
+def test_where_no_copy_can_go_is_known_before_a_download(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for out in (tmp_path / "missing" / "copy", tmp_path / "file" / "copy"):
+        with pytest.raises(UsageError, match="is no folder that can be written to"):
+            check_copy(out)
+    for out in (tmp_path / "link", tmp_path / "file", tmp_path):
+        with pytest.raises(UsageError, match="exists and is not this release"):
+            check_copy(out)
+    check_copy(tmp_path / "copy")
 
 
 def test_the_token_does_not_follow_a_redirect_to_another_server_and_ranges_do(

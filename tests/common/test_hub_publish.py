@@ -75,11 +75,52 @@ def test_a_repo_of_something_else_is_not_emptied(hub, hub_server, publish, relea
     publish(release)
 
 
-def test_a_folder_that_departs_from_its_release_says_so(publish, make_release, tmp_path):
-    manifest = {"version": "1.0.0", "departures": ["digits embedded instead of mnist"]}
+def test_a_folder_that_departs_from_its_release_is_published_only_on_demand(hub, publish, make_release, tmp_path):
+    manifest = {"version": "1.0.0", "departures": ["digits embedded\x1b[31m instead of mnist"]}
     folder = make_release(tmp_path / "other", files={"release.json": json.dumps(manifest).encode()})
-    publish(folder, dry_run=True)
-    assert publish.said == [f"note: {folder} is not the release 1.0.0 itself: digits embedded instead of mnist"]
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match=r"digits embedded\?\[31m instead of mnist\).*--allow-departures"):
+            publish(folder, dry_run=dry_run)
+    assert not hub.requests
+    publish(folder, dry_run=True, allow_departures=True)
+    assert publish.said == [f"note: {folder} is not the release 1.0.0 itself: digits embedded?[31m instead of mnist"]
+    publish(folder, allow_departures=True)
+    assert "v1.0.0" in hub.repos[REPO].tags
+    other = make_release(tmp_path / "odd", files={"release.json": b'{"version": "1.0.0", "departures": "small"}'})
+    with pytest.raises(UsageError, match="'small'"):
+        publish(other)
+
+
+def test_a_tag_is_that_of_the_version_the_release_states(hub, publish, release, make_release, tmp_path):
+    with pytest.raises(UsageError, match=r"--version 2\.0\.0: .*release\.json states version '1\.0\.0'"):
+        publish(release, "2.0.0")
+    assert not hub.requests
+    assert publish(release, "1.0.0", dry_run=True).tag == "v1.0.0"
+    bare = make_release(tmp_path / "bare", files={"release.json": b"{}"})
+    assert publish(bare, "2.0.0", dry_run=True).tag == "v2.0.0"
+
+
+def test_a_private_release_never_lands_in_a_public_repo(hub, publish, release, make_release, tmp_path):
+    publish(release)
+    newer = make_release(tmp_path / "newer", "1.0.1")
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match="exists and is public, which --private does not change"):
+            publish(newer, private=True, dry_run=dry_run)
+    assert list(hub.repos[REPO].tags) == ["v1.0.0"]
+    hub.repos[REPO].private = True
+    publish(newer, private=True)
+    assert "v1.0.1" in hub.repos[REPO].tags
+
+
+def test_a_repo_that_was_not_made_private_is_sent_nothing(hub, hub_server, publish, release):
+    def somebody_else():  # makes it public between the look and the creation
+        hub.repos[REPO] = hub_server.HubRepo()
+        hub.repos[REPO].commit({})
+
+    hub.before["repos/create"] = somebody_else
+    with pytest.raises(DataError, match="was to be private, but the Hub says it is public"):
+        publish(release, private=True)
+    assert not hub.received and not hub.repos[REPO].tags
 
 
 def test_publishing_again_does_nothing_and_a_tag_never_moves(hub, publish, release, make_release, tmp_path):
@@ -169,6 +210,9 @@ def test_folders_that_are_no_finished_release_are_refused_before_anything_is_ask
         publish(bad)
     with pytest.raises(UsageError, match="has no README"):
         publish(make_release(tmp_path / "bare", files={"README.md": None}))
+    latin = make_release(tmp_path / "latin", files={"README.md": b"---\nlicense: mit\n---\n\xfc\n"})
+    with pytest.raises(UsageError, match=r"README\.md is not UTF-8 text"):
+        publish(latin)
     with pytest.raises(UsageError, match="states no version; give --version"):
         publish(make_release(tmp_path / "nameless", files={"release.json": b"{}"}))
     assert not hub.requests

@@ -5,8 +5,8 @@ import pytest
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.hub import is_reference, parse_reference
 from tsgen.common.hub.card import check_card
-from tsgen.common.hub.names import check_names
 from tsgen.common.hub.reference import check_repo, newest, tag_of
+from tsgen.common.names import check_names
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -53,6 +53,7 @@ def test_the_newest_version_is_by_number_and_other_tags_do_not_count():
 @pytest.mark.parametrize(
     "name",
     [
+        "",
         "../x",
         "a/../x",
         "/etc/x",
@@ -66,6 +67,16 @@ def test_the_newest_version_is_by_number_and_other_tags_do_not_count():
         ".git/x",
         "a\nb",
         "e\u0301",
+        "a\x00b",
+        "x<y",
+        "aux.txt",
+        "COM¹.txt",
+        "con .txt",
+        "CONIN$",
+        "あ" * 81,
+        "/".join("abcdefghijklmnopq"),
+        "/".join(["x" * 230] * 5),
+        "\ud800",
     ],
 )
 def test_names_that_could_leave_their_folder_on_some_system_are_refused(name):
@@ -78,6 +89,9 @@ def test_names_that_cannot_lie_side_by_side_are_refused():
         check_names(["Data/x", "data/X"], "the test")
     with pytest.raises(DataError, match="as a file and"):
         check_names(["data", "data/x"], "the test")
+    with pytest.raises(DataError, match="take for one file"):
+        check_names(["x", "x"], "the test")
+    check_names(["あ" * 80, "console.txt", "/".join("abcdefghijklmnop")], "the test")
     check_names(["SHA256SUMS", ".gitattributes", "data/2dot/train.h5", "data/2dot-strict/train.h5"], "the test")
 
 
@@ -92,6 +106,19 @@ dataset_info:
   features: [{name: labels, dtype: int64}]
 ---
 """
+
+
+def test_a_card_with_aliases_is_refused_at_once():
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 20)}]" for i in range(1, 9))]
+    bomb = CARD.replace("license:", "\n".join([*lines, "tags: *a8", "license:"]))
+    assert check_card(bomb, ["data/a.h5"]) == [
+        "the YAML of README.md uses aliases (*name); write out what they stand for"
+    ]
+
+
+def test_versions_are_of_ascii_digits():
+    with pytest.raises(UsageError):
+        tag_of("1.0.\u0663")
 
 
 def test_a_good_card_has_no_problems():
@@ -112,6 +139,11 @@ def test_a_good_card_has_no_problems():
         ("configs:", "language: english\nconfigs:", "language is no list"),
         ("- config_name: a\n  features", "- config_name: c\n  features", "dataset_info of 'c': no such config"),
         ("license:", "license: [", "cannot be read"),
+        ("license: cc-by-4.0", "license: [[mit]]", "license ['mit'] is not one"),
+        ("license:", "day: 2020-13-01\nlicense:", "cannot be read"),
+        ("license:", "deep: " + "[" * 5000 + "]" * 5000 + "\nlicense:", "cannot be read"),
+        ("- config_name: a\n  data_files", "- config_name: [a]\n  data_files", "config_name ['a'] is no name"),
+        ("configs:", "configs: 3\nother:", "configs is no list of mappings"),
         ("name: labels, ", "", "features is no list of named mappings"),
     ],
 )

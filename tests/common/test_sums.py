@@ -88,6 +88,13 @@ def test_links_to_folders_are_problems(folder):
         "space /a",
         "x" * 2000,
         SUMS_FILE,
+        "a\x00b",
+        "aux.txt",
+        "x<y",
+        "あ" * 100,
+        ".cache/y",
+        ".gitattributes",
+        ".GIT/hooks",
     ],
 )
 def test_hostile_names_are_refused(tmp_path, name):
@@ -119,6 +126,10 @@ def test_malformed_files_are_refused(tmp_path, text):
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(DataError, match="unfinished, or is no release"):
         read_sums(tmp_path / SUMS_FILE)
+    os.mkfifo(tmp_path / SUMS_FILE)  # opening it would wait for ever
+    with pytest.raises(DataError, match="no regular file"):
+        check_sums(tmp_path)
+    (tmp_path / SUMS_FILE).unlink()
     (tmp_path / SUMS_FILE).write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="cannot be read"):
         read_sums(tmp_path / SUMS_FILE)

@@ -80,12 +80,15 @@ def test_rendered_domains_are_counted_by_domain_and_source_video(tmp_path):
         listed = call("--set", "domains", "--server", server.url, "--list")
         summary = download_original("domains", tmp_path / "out", only="*T*", server=server.url, quiet=True)
         assert summary.files == 2
+        checked = call("--check", "--out", tmp_path / "out").stdout
+        assert checked.startswith("2 of the 7 files of the data set\n")
         download_original("domains", tmp_path / "out", server=server.url, quiet=True)
     assert [line.rpartition("  ")[2] for line in listed.stdout.splitlines()[1:]] == sorted(file.path for file in files)
     found = survey(tmp_path / "out")
     assert found.videos == {"?": 1, "S1": 1, "S2": 1, "T": 2}
     assert found.source_videos == 3
     assert found.packed == ("rest.zip",)
+    assert "of the data set" not in call("--check", "--out", tmp_path / "out").stdout
 
 
 def test_without_a_set_it_says_where_the_videos_come_from():

@@ -125,8 +125,9 @@ def test_from_the_archive_to_the_report(tmp_path):
     files = [Stored(f"target_2dot/{path.name}", path.read_bytes()) for path in sorted(small.glob("*.jpg"))]
     files.append(Stored("target_2dot/labels.tab", (small / "labels.csv").read_bytes(), original="labels.csv"))
     files.append(Stored(f"source/{SET_2DOT}.zip", archive))
+    files.append(Stored("mnist.txt", b"not asked for"))
     with Dataverse(files) as server:
-        download_original(tmp_path / "ts", say=print, server=server.url, quiet=True)
+        download_original(tmp_path / "ts", domains=("2dot",), say=print, server=server.url, quiet=True)
     result = compare_original(tmp_path / "ts", keep=tmp_path / "keep", quiet=True)
     source, target = result.sets
     assert (source.clips, source.domain, source.split, target.clips, target.split) == (120, "2dot", "train", 12, "test")
@@ -134,7 +135,7 @@ def test_from_the_archive_to_the_report(tmp_path):
     assert source.differing("dataverse") == []
     assert target.differing("dataverse") == []
     assert {"entity width", "way from start to end, x"} <= {row.what for row in source.differing("paper")}
-    assert result.notes == ()
+    assert result.notes == (f"{len(files) - 1} of the {len(files)} files of the data set are here",)
     kept = sorted(path.name for path in (tmp_path / "keep").iterdir())
     assert kept == ["0-2dot-train.h5", "1-2dot-test.h5"]
 
@@ -222,6 +223,35 @@ def test_differences_of_nothing_and_something():
     assert difference(measure, np.zeros(50), np.ones(50))[0] == 1.0
     assert difference(measure, np.zeros(2), np.ones(2))[1] > 0.1
     assert COMPARED == ("paper", "dataverse")
+
+
+def test_names_from_an_archive_are_told_without_control_characters(tmp_path):
+    (tmp_path / "in").mkdir()
+    frames = published(tmp_path / SET_2DOT, 10)
+    with zipfile.ZipFile(tmp_path / "in" / "a.zip", "w") as archive:
+        for file in sorted(frames.iterdir()):
+            archive.write(file, f"2dot\x07\x1b[2J/{file.name}")
+    said: list[str] = []
+    result = compare_original(tmp_path / "in", digits="embedded", say=said.append, quiet=True)
+    assert "import a.zip/2dot??[2J as 2dot" in said
+    assert all(line.isprintable() for line in (*said, result.sets[0].name, result.sets[0].frames))
+
+
+def test_an_interrupted_comparison_leaves_no_folder_that_the_next_run_refuses(tmp_path, monkeypatch):
+    published(tmp_path / "in" / SET_2DOT, 10)
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tsgen.originals.compare._compare_set", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            compare_original(tmp_path / "in", keep=tmp_path / "kept", quiet=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    said: list[str] = []
+    compare_original(tmp_path / "in", keep=tmp_path / "kept", say=said.append, quiet=True)
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["0-2dot-train.h5"]
+    assert said[0].endswith(f": {tmp_path / 'kept' / '0-2dot-train.h5'}")
 
 
 def test_wrong_requests(tmp_path):

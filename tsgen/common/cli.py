@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from tsgen.common.errors import RacError
+from tsgen.common.names import printable
 
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, what shells expect
 
@@ -60,7 +61,8 @@ def run_command(group: click.Group) -> NoReturn:
         problem.show()
         sys.exit(problem.exit_code)
     except RacError as problem:
-        click.echo(f"error: {problem}", err=True)
+        # A file or a server may have had a say in the text.
+        click.echo("error: " + "\n".join(map(printable, str(problem).split("\n"))), err=True)
         sys.exit(problem.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\ninterrupted: no half-written result is left behind; what can be gone on with is kept.", err=True)

@@ -19,14 +19,14 @@ from urllib.parse import quote
 
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.fetch import PATIENCE, Patience, RefusedError, check_url, get_json
+from tsgen.common.names import check_names, problem_of
 
 SERVER = "https://dataverse.harvard.edu"
 LATEST = ":latest-published"
 PAGE_FILES = 1000
 MAX_FILES = 2_000_000
-MAX_PATH_BYTES = 1000
-MAX_PART_BYTES = 200
-MAX_DEPTH = 16
+RECORD_FILE = "dataverse.json"
+"""What a download writes beside the files."""
 MAX_TABLE_BYTES = 1 << 30  # of an original whose length is not listed
 DOI = re.compile(r"doi:10\.\d{4,9}/[\w.()/:-]{1,100}", re.ASCII)
 VERSION_NUMBER = re.compile(r"\d{1,6}\.\d{1,6}", re.ASCII)
@@ -37,8 +37,6 @@ ORIGINAL_SUFFIXES = {
     "text/tsv": ".tsv",
     "text/tab-separated-values": ".tsv",
 }
-UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories: control, format, surrogates, separators of lines
-RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -139,29 +137,22 @@ def digests_of(path: Any) -> dict[str, str]:
 
 
 def safe_path(folder: str, name: str) -> str:
-    """``folder/name`` in normal form (NFC). DataError for what leads out of a folder or cannot be a file everywhere."""
+    """``folder/name`` in normal form (NFC). DataError for what leads out of a folder, cannot be a file everywhere, or
+    is where a download has files of its own."""
     path = unicodedata.normalize("NFC", f"{folder}/{name}" if folder else name)
     parts = path.split("/")
-    good = (
-        "/" not in name
-        and len(path.encode("utf-8", "surrogatepass")) <= MAX_PATH_BYTES
-        and len(parts) <= MAX_DEPTH
-        and all(_is_good_part(part) for part in parts)
-    )
-    if not good:
-        raise DataError(f"the listing names a file {path[:200]!r}, which is not a path to trust; nothing was taken.")
+    problem = problem_of(path)
+    if "/" in name:
+        problem = "has a slash in its last part"
+    elif any(part.startswith(".") for part in parts):  # .partial is ours
+        problem = "has a part that begins with a dot"
+    elif parts[0].casefold() == RECORD_FILE:
+        problem = f"is the record of the download, {RECORD_FILE}"
+    if problem:
+        raise DataError(
+            f"the listing names a file {path[:200]!r}, which {problem}: not a path to trust; nothing was taken."
+        )
     return path
-
-
-def _is_good_part(part: str) -> bool:
-    return bool(
-        part
-        and not part.startswith(".")  # ".", "..", and names of our own such as .partial
-        and not part.endswith((".", " "))
-        and len(part.encode("utf-8", "surrogatepass")) <= MAX_PART_BYTES
-        and not any(char in '\\:*?"<>|' or unicodedata.category(char) in UNSEEN for char in part)
-        and not RESERVED.fullmatch(part)
-    )
 
 
 def _file(entry: Any) -> RemoteFile:
@@ -201,17 +192,11 @@ def _checksum(data: dict[str, Any]) -> Checksum | None:
 
 
 def _check_together(files: tuple[RemoteFile, ...], doi: str) -> None:
-    """No two files on one place, on systems that know no capitals either, and no file where a folder must be."""
     if not files:
         raise DataError(f"{doi} lists no files.")
     if len({file.id for file in files}) < len(files):
         raise DataError(f"{doi} lists a file twice; is the server one that knows pages?")
-    places = {file.path.casefold() for file in files}
-    folders = {str(above) for place in places for above in PurePosixPath(place).parents}
-    if len(places) < len(files):
-        raise DataError(f"{doi} lists two files of one name; nothing was taken.")
-    if clash := sorted(places & folders):
-        raise DataError(f"{doi} lists {clash[0]!r} as a file and as a folder; nothing was taken.")
+    check_names((file.path for file in files), doi)
 
 
 def _licence(facts: dict[str, Any]) -> str:

@@ -57,7 +57,7 @@ def atomic_folder(final: Path) -> Iterator[Path]:
 
 def write_text_atomic(final: Path, text: str) -> None:
     with atomic_path(final) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json_atomic(final: Path, value: Any) -> None:

@@ -1,7 +1,8 @@
 """A Dataverse listing as a folder: every file verified before it has its name, resumed after an interruption.
 
 The folder holds the files where their authors put them, and ``dataverse.json``: data set, version, licence, and of each
-file its length, SHA-256 and how it was verified. A folder whose record does not say ``complete`` is unfinished.
+file its length, SHA-256 and how it was verified. ``finished``: all that was asked for has come; ``complete``: that is
+every one of the ``listed`` files of the data set.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tsgen.common.dataverse import MAX_TABLE_BYTES, Listing, RemoteFile, digests_of, safe_path
+from tsgen.common.dataverse import MAX_TABLE_BYTES, RECORD_FILE, Listing, RemoteFile, digests_of, safe_path
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.fetch import PATIENCE, Patience, fetch
 from tsgen.common.files import check_free_space, locked, sha256_file, write_json_atomic
 
-RECORD_FILE = "dataverse.json"
 PARTIALS = ".partial"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 WORKERS = 4
 TRIES = 3
 MOST_IN_A_ROW = 8
@@ -33,20 +33,23 @@ Files = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Summary:
-    """What a download left in ``folder``: ``files`` and ``total_bytes`` in all, ``fetched`` of them in this run,
-    ``unchecked`` paths without a listed checksum that fits (two downloads agreed instead)."""
+    """What a download left in ``folder``: ``files`` and ``total_bytes`` in all, of ``listed`` files of the data set;
+    ``fetched`` of them in this run, ``unchecked`` paths without a listed checksum that fits (two downloads agreed).
+    """
 
     folder: Path
     doi: str
     version: str
     licence: str
     files: int
+    listed: int
     total_bytes: int
     fetched: int
     unchecked: tuple[str, ...]
 
     def text(self) -> str:
-        size = f"{self.files} files, {self.total_bytes / 1e6:.1f} MB"
+        part = "" if self.files == self.listed else f" of {self.listed}"
+        size = f"{self.files}{part} files, {self.total_bytes / 1e6:.1f} MB"
         lines = [f"{self.folder}: {size} of {self.doi} version {self.version}, {self.fetched} fetched now"]
         lines.append(f"licence as stated there: {self.licence}")
         if self.unchecked:
@@ -84,7 +87,7 @@ def pinned_version(out: Path, doi: str) -> str | None:
 
     UsageError when it holds something else.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not (out.exists() or out.is_symlink()) or (out.is_dir() and not any(out.iterdir())):
         return None
     if not (out / RECORD_FILE).is_file():
         raise UsageError(f"--out {out} exists and is no earlier download; give another name.")
@@ -109,6 +112,8 @@ def read_record(folder: Path) -> dict[str, Any]:
                 raise TypeError(name)
         if not (isinstance(record["doi"], str) and isinstance(record["version"], str)):
             raise TypeError("doi")
+        if type(record["listed"]) is not int:
+            raise TypeError("listed")
     except FileNotFoundError as problem:
         raise DataError(f"{folder} has no {RECORD_FILE}: it is no download of a Dataverse data set.") from problem
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as problem:
@@ -117,9 +122,10 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def check_folder(folder: Path) -> list[str]:
-    """Every file of the record against its length and SHA-256: the problems found, none when all is whole."""
+    """Every file of the record against its length and SHA-256: the problems found, none when all that was asked for is
+    whole. Whether that is the whole data set: ``complete`` in the record."""
     record = read_record(folder)
-    problems = [] if record.get("complete") is True else ["the download was not finished; run it again to go on"]
+    problems = [] if record.get("finished") is True else ["the download was not finished; run it again to go on"]
     for name, facts in record["files"].items():
         path = folder / name
         if not path.is_file():
@@ -157,9 +163,10 @@ def download(
     out.mkdir(exist_ok=True)
     with locked(out):
         earlier: Files = read_record(out)["files"] if begun else {}
-        _write_record(out, listing, earlier, complete=False)
+        _write_record(out, listing, earlier, finished=False)
         total = sum(file.size or 0 for file in chosen if not file.restricted)
-        had = sum((out / name).stat().st_size for name in earlier if (out / name).is_file())
+        counted = [out / file.path for file in chosen if file.size and not file.restricted and file.path in earlier]
+        had = sum(path.stat().st_size for path in counted if path.is_file())
         check_free_space(out, total - had, f"{listing.doi}")
         say(
             f"{listing.doi} version {listing.version}: {len(chosen)} files, {total / 1e6:.1f} MB; "
@@ -167,7 +174,7 @@ def download(
         )
         run = _fetch_all(listing, out, chosen, earlier, patience, quiet, total)
         whole = not run.problems
-        _write_record(out, listing, {**earlier, **run.files}, complete=whole)
+        _write_record(out, listing, {**earlier, **run.files}, finished=whole)
         _remove_partials(out, whole)
     if not whole:
         first = "; ".join(sorted(run.problems)[:LISTED]) + ("; ..." if len(run.problems) > LISTED else "")
@@ -182,6 +189,7 @@ def download(
         version=listing.version,
         licence=listing.licence,
         files=len(files),
+        listed=len(listing.files),
         total_bytes=sum(facts["bytes"] for facts in files.values()),
         fetched=run.fetched,
         unchecked=tuple(sorted(name for name in run.files if files[name]["verified"] != VERIFIED[0])),
@@ -220,7 +228,7 @@ def _fetch_all(
             except BaseException:
                 run.stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
-                _write_record(out, listing, {**earlier, **run.files}, complete=False)
+                _write_record(out, listing, {**earlier, **run.files}, finished=False)
                 raise
     return run
 
@@ -305,14 +313,16 @@ def _place(out: Path, name: str) -> Path:
     return final
 
 
-def _write_record(out: Path, listing: Listing, files: Files, *, complete: bool) -> None:
+def _write_record(out: Path, listing: Listing, files: Files, *, finished: bool) -> None:
     record = {
         "schema_version": SCHEMA_VERSION,
         "server": listing.server,
         "doi": listing.doi,
         "version": listing.version,
         "licence": listing.licence,
-        "complete": complete,
+        "finished": finished,
+        "complete": finished and len(files) == len(listing.files),
+        "listed": len(listing.files),
         "files": dict(sorted(files.items())),
     }
     write_json_atomic(out / RECORD_FILE, record)

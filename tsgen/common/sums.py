@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tsgen.common.errors import DataError
 from tsgen.common.files import sha256_file, write_text_atomic
+from tsgen.common.names import problem_of
 
 SUMS_FILE = "SHA256SUMS"
 MAX_FILE_BYTES = 64 << 20
-MAX_NAME_CHARS = 1000
 NOT_CONTENT = (".git", ".gitattributes", ".cache")
 """What git and the Hub's clients put beside the content at the top of a folder; of no concern to the sums."""
 
@@ -27,17 +27,11 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 def check_name(name: str) -> str | None:
     """What is wrong with a path in SHA256SUMS, None if nothing: relative, plain, the same on every file system."""
-    parts = name.split("/")
-    problems = {
-        "is the file itself": name.casefold() == SUMS_FILE.casefold(),
-        f"is empty or longer than {MAX_NAME_CHARS} characters": not 0 < len(name) <= MAX_NAME_CHARS,
-        "holds characters that cannot be printed": not name.isprintable(),
-        "is not in Unicode's normal form C": unicodedata.normalize("NFC", name) != name,
-        "holds a backslash or a colon": "\\" in name or ":" in name,
-        "is absolute, or has an empty part, '.' or '..'": any(part in ("", ".", "..") for part in parts),
-        "has a part that ends in a space or a dot": any(part.endswith((" ", ".")) for part in parts),
-    }
-    return next((problem for problem, holds in problems.items() if holds), None)
+    if name.casefold() == SUMS_FILE.casefold():
+        return "is the file itself"
+    if name.partition("/")[0].casefold() in NOT_CONTENT:
+        return f"begins with one of {', '.join(NOT_CONTENT)}, which are no content"
+    return problem_of(name)
 
 
 def hash_folder(folder: Path, *, workers: int | None = None) -> dict[str, str]:
@@ -66,7 +60,10 @@ def read_sums(path: Path) -> dict[str, str]:
     Two names that differ in case alone are refused: on many systems they are one file.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):  # opening a pipe would wait for ever
+            raise DataError(f"{path} is no regular file; refused.")
+        if facts.st_size > MAX_FILE_BYTES:
             raise DataError(f"{path} is larger than {MAX_FILE_BYTES} bytes; refused.")
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tsgen.common.dataverse import LATEST, list_files
+from tsgen.common.dataverse import LATEST, RECORD_FILE, list_files
 from tsgen.common.errors import DataError, unknown_name
-from tsgen.common.mirror import RECORD_FILE, Summary, download, pinned_version
+from tsgen.common.mirror import Summary, download, pinned_version
+from tsgen.common.names import printable
 from tsgen.domains import DOMAINS
 from tsgen.framesource import Folder, FrameSource, is_below, open_source
 from tsgen.published import IMAGE_SUFFIXES, LABEL_SUFFIXES, some
@@ -94,7 +95,7 @@ def find_sets(folder: Path) -> list[PublishedSet]:
         with open_source(source) as files:
             for table in _tables(files):
                 path = f"{within}/{table}".strip("/")
-                name = str(PurePosixPath(path).parent)
+                name = printable(str(PurePosixPath(path).parent))
                 split = "test" if re.search(TEST_WORDS, path.lower()) else "train"
                 at, own = (source, table) if within else _split(folder, table)
                 found.append(PublishedSet(at, own, name, named_domain(path), split))
@@ -102,7 +103,7 @@ def find_sets(folder: Path) -> list[PublishedSet]:
         packed = [name for name in names if name.lower().endswith(UNREAD_ARCHIVES)]
         advice = f" Unpack {some(packed)} there first." if packed else ""
         holds = some(name for name in names if name != RECORD_FILE) or "nothing"
-        raise DataError(f"{folder} holds no table of labels with frames below it; it holds {holds}.{advice}")
+        raise DataError(printable(f"{folder} holds no table of labels with frames below it; it holds {holds}.{advice}"))
     return sorted(found, key=lambda one: one.name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tempfile
 from collections import Counter
@@ -16,8 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tsgen.clipset import open_clips
+from tsgen.common.dataverse import RECORD_FILE
 from tsgen.common.errors import DataError, UsageError, unknown_name
-from tsgen.common.mirror import RECORD_FILE, check_folder
+from tsgen.common.files import atomic_folder
+from tsgen.common.mirror import check_folder, read_record
+from tsgen.common.names import printable
 from tsgen.domains import DOMAINS, get_domain
 from tsgen.framesource import IMAGE_FORMATS, MAX_IMAGE_BYTES, MAX_SIDE_PX, is_below, open_source
 from tsgen.importer import import_published
@@ -100,42 +104,46 @@ def compare_original(
     """Verify ``folder``, import every set of published frames in it, and compare each with our profiles.
 
     ``clips`` a set at most, evenly spread; ``digits`` those ours show (:func:`tsgen.digits.load_digits`); ``domain``
-    what sets are whose path does not say; ``keep`` a new folder for the imported clip files.
+    what sets are whose path does not say; ``keep`` a new folder for the imported clip files, there once all are.
     Raises UsageError, or DataError for damaged frames and for a folder without any.
     """
     if clips < 10:
         raise UsageError(f"--clips {clips} are too few to compare; give 10 or more.")
     if domain is not None and domain not in DOMAINS:
         raise unknown_name("domain", domain, DOMAINS)
-    if keep is not None and (keep.exists() or not keep.parent.is_dir()):
+    if keep is not None and (keep.exists() or keep.is_symlink() or not keep.parent.is_dir()):
         raise UsageError(f"--keep {keep}: give the name of a new folder in one that exists.")
     notes = _verify(folder)
     reports = []
-    for number, one in enumerate(find_sets(folder)):
-        named = one.domain or domain
-        if named is None:
-            notes.append(f"{one.name}: its name tells no domain; say --domain NAME")
-            continue
-        with tempfile.TemporaryDirectory() as scratch:
-            if keep is not None:
-                keep.mkdir(exist_ok=True)
-            path = (keep or Path(scratch)) / f"{number}-{named}-{one.split}.h5"
-            say(f"import {one.name} as {named}" + (f": {path}" if keep else ""))
-            import_published(one.source, path, domain=named, split=one.split, labels=one.table, quiet=quiet)
-            say(f"compare {one.name} with {' and '.join(PROFILES)}")
-            reports.append(_compare_set(one, named, path, clips, digits))
-    if not reports:
-        raise DataError(f"nothing in {folder} could be compared: {'; '.join(notes)}.")
+    with contextlib.nullcontext() if keep is None else atomic_folder(keep) as kept:
+        for number, one in enumerate(find_sets(folder)):
+            named = one.domain or domain
+            if named is None:
+                notes.append(f"{one.name}: its name tells no domain; say --domain NAME")
+                continue
+            file_name = f"{number}-{named}-{one.split}.h5"
+            with tempfile.TemporaryDirectory() as scratch:
+                path = (kept or Path(scratch)) / file_name
+                say(f"import {one.name} as {named}" + (f": {keep / file_name}" if keep else ""))
+                import_published(one.source, path, domain=named, split=one.split, labels=one.table, quiet=quiet)
+                say(f"compare {one.name} with {' and '.join(PROFILES)}")
+                reports.append(_compare_set(one, named, path, clips, digits))
+        if not reports:
+            raise DataError(f"nothing in {folder} could be compared: {'; '.join(notes)}.")
     return Comparison(tuple(reports), tuple(notes))
 
 
 def _verify(folder: Path) -> list[str]:
+    """What is to be noted of the files. DataError when one has changed."""
     if not (folder / RECORD_FILE).exists():
         return [f"no {RECORD_FILE}, so the files were not verified"]
     problems = check_folder(folder)
     changed = [problem for problem in problems if problem.endswith("has changed")]
     if changed:
         raise DataError(f"{folder}: {some(changed)}; download again into this folder.")
+    record = read_record(folder)
+    if record.get("complete") is not True:
+        problems.append(f"{len(record['files'])} of the {record['listed']} files of the data set are here")
     return problems
 
 
@@ -234,6 +242,7 @@ def _image_facts(one: PublishedSet) -> tuple[int | None, str]:
 
 
 def _form(data: bytes, name: str) -> tuple[str, str, int | None]:
+    name = printable(name)
     try:
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
             if max(image.size) > MAX_SIDE_PX:

@@ -40,9 +40,12 @@ def check_card(text: str, files: Collection[str]) -> list[str]:
     if not match:
         return ["README.md does not begin with YAML between two lines '---'"]
     try:
+        # A few aliases in one another stand for more text than any computer has.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(match[1], yaml.SafeLoader)):
+            return ["the YAML of README.md uses aliases (*name); write out what they stand for"]
         repeated = list(_repeated_keys(yaml.compose(match[1], yaml.SafeLoader)))
         facts = yaml.safe_load(match[1])
-    except (yaml.YAMLError, TypeError) as problem:
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as problem:
         return [f"the YAML of README.md cannot be read: {' '.join(str(problem).split())}"]
     if repeated:  # the last one would win here, and the Hub's parser refuses
         return [f"the YAML of README.md has {key!r} twice in one mapping" for key in repeated]
@@ -67,7 +70,7 @@ def _licence(facts: dict[Any, Any]) -> Iterator[str]:
     given = facts.get("license")
     names = given if isinstance(given, list) else [given]
     for name in names:
-        if name not in LICENCES:
+        if not isinstance(name, str) or name not in LICENCES:
             yield f"license {name!r} is not one the Hub knows, as cc-by-4.0, apache-2.0, or other with license_name"
     if "other" in names and not isinstance(facts.get("license_name"), str):
         yield "license other needs license_name"
@@ -121,7 +124,9 @@ def _dataset_info(facts: dict[Any, Any]) -> Iterator[str]:
         yield "dataset_info is no mapping or list of mappings"
         return
     configs = facts.get("configs")
-    known = {config.get("config_name") for config in configs if isinstance(config, dict)} if configs else None
+    known = None
+    if configs and isinstance(configs, list):
+        known = [config.get("config_name") for config in configs if isinstance(config, dict)]
     for info in infos:
         name = info.get("config_name", "default")
         if known is not None and name not in known:

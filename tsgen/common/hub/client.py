@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from tsgen.common import VERSION
 from tsgen.common.errors import DataError, RacError, UsageError
-from tsgen.common.hub.names import check_names
 from tsgen.common.hub.reference import check_repo
+from tsgen.common.names import check_names, printable
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -89,6 +89,17 @@ class Repo:
 
         return self.persistently("reading the tags", ask)
 
+    def is_private(self) -> bool:
+        """Of a repo that is there."""
+
+        def ask() -> bool:
+            private = self.api.dataset_info(self.name).private
+            if not isinstance(private, bool):
+                raise ValueError(f"private is {private!r}")
+            return private
+
+        return self.persistently("asking who may see it", ask)
+
     def tree(self, commit: str) -> dict[str, RemoteFile]:
         """Every file of ``commit`` by its name; DataError when a name could leave a folder."""
         from huggingface_hub.hf_api import RepoFile
@@ -133,8 +144,7 @@ class Repo:
         kind, text = _meaning(problem, self.api.endpoint)
         if self.secret:
             text = text.replace(self.secret, "***")
-        text = "".join(letter if letter.isprintable() else "?" for letter in text)
-        raise kind(f"{self.name}, {doing}: {text}") from None
+        raise kind(f"{self.name}, {doing}: {printable(text)}") from None
 
 
 def open_repo(name: str, *, endpoint: str | None = None, token: str | None = None, wait_factor: float = 1.0) -> Repo:

@@ -19,6 +19,7 @@ def run_publish(
     *,
     version: str | None,
     private: bool,
+    allow_departures: bool,
     dry_run: bool,
     token_env: str | None,
     as_json: bool,
@@ -31,6 +32,7 @@ def run_publish(
         repo,
         version,
         private=private,
+        allow_departures=allow_departures,
         dry_run=dry_run,
         token=token_from(token_env),
         say=lambda line: click.echo(line, err=True),
@@ -75,8 +77,11 @@ def publish_options(command: Callable[..., None]) -> Callable[..., None]:
             click.argument("folder", type=click.Path(path_type=Path)),
             click.option("--repo", required=True, metavar="USER/NAME", help="The dataset repo on the Hub."),
             click.option("--dry-run", is_flag=True, help="Tell what would be sent and removed; send nothing."),
-            click.option("--private", is_flag=True, help="Where the repo is created: for you alone."),
-            click.option("--version", metavar="X.Y.Z", help="Default: what release.json of the folder states."),
+            click.option("--private", is_flag=True, help="Create the repo for you alone; refused for a public one."),
+            click.option("--version", metavar="X.Y.Z", help="Of a folder whose release.json states none."),
+            click.option(
+                "--allow-departures", is_flag=True, help="Publish a build that is smaller or other than the release."
+            ),
             click.option(
                 "--token-env",
                 metavar="VARIABLE",

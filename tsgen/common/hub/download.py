@@ -1,12 +1,14 @@
 """A release from the Hub into the cache: every byte checked against SHA256SUMS, all of it there or nothing.
 
 Layout of the cache: ``releases/USER--NAME/v1.0.0/`` the release, ``releases/USER--NAME/v1.0.0.json`` the commit it
-came from, ``releases/USER--NAME/.partial-COMMIT/`` what an interrupted download has brought so far.
+came from and the hash of its SHA256SUMS, ``releases/USER--NAME/.partial-COMMIT/`` what an interrupted download has
+brought so far.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -47,9 +49,9 @@ def download_release(
     """The folder of a release in ``cache``, every file equal to what its SHA256SUMS lists.
 
     ``revision``: a tag as v1.0.0 or a full commit; None means the highest version there is. A release that is in the
-    cache is checked and returned; the Hub is then asked for nothing but the commit of the tag, with ``offline``, under
-    HF_HUB_OFFLINE and for a full commit not even that. UsageError when there is no such release or the Hub cannot be
-    reached; DataError when what it holds is not what it lists.
+    cache is checked and returned; the Hub is then asked for nothing but the commit of the tag and the hash of its
+    SHA256SUMS, with ``offline``, under HF_HUB_OFFLINE and for a full commit not even that. UsageError when there is no
+    such release or the Hub cannot be reached; DataError when what it holds is not what it lists.
     """
     from huggingface_hub import constants
 
@@ -69,15 +71,28 @@ def download_release(
 
 
 def copy_release(folder: Path, out: Path) -> None:
-    """A checked release as the new folder ``out``; one that is there already is left alone when it is the same."""
+    """What a checked release lists as the new folder ``out``; one that is there already is left alone when it is the
+    same."""
+    check_copy(out)
     if out.exists():
-        if (out / SUMS_FILE).is_file() and sha256_file(out / SUMS_FILE) == sha256_file(folder / SUMS_FILE):
-            _checked(out)
-            return
-        raise UsageError(f"--out {out} exists and is not this release; give another name.")
-    check_free_space(out.parent, sum(path.stat().st_size for path in folder.rglob("*")), f"--out {out}")
+        if sha256_file(out / SUMS_FILE) != sha256_file(folder / SUMS_FILE):
+            raise UsageError(f"--out {out} exists and is not this release; give another name.")
+        _refuse_damage(out, check_sums(out))
+        return
+    names = [*read_sums(folder / SUMS_FILE), SUMS_FILE]
+    check_free_space(out.parent, sum((folder / name).stat().st_size for name in names), f"--out {out}")
     with atomic_folder(out) as partial:
-        shutil.copytree(folder, partial, dirs_exist_ok=True)
+        for name in names:
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, partial / name)
+
+
+def check_copy(out: Path) -> None:
+    """UsageError when no release can be copied to ``out``; to be asked before it is downloaded."""
+    if (out.exists() or out.is_symlink()) and not (out / SUMS_FILE).is_file():
+        raise UsageError(f"--out {out} exists and is not this release; give another name.")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise UsageError(f"--out {out}: {out.parent} is no folder that can be written to; give another.")
 
 
 def _ensure(remote: Repo, home: Path, name: str, commit: str, say: Say) -> Path:
@@ -91,7 +106,8 @@ def _ensure(remote: Repo, home: Path, name: str, commit: str, say: Say) -> Path:
             "the Hub has now."
         )
     if folder.is_dir() and recorded:
-        damage = _damage(folder)
+        listed = _listed_sums(remote, commit, remote.tree(commit))
+        damage = _damage(folder) if listed.is_in(folder / SUMS_FILE) else [f"{SUMS_FILE}: not that of the Hub."]
         if not damage:
             return folder
         say(f"{folder} is damaged ({damage[0]}); fetching what is wrong again.")
@@ -103,7 +119,8 @@ def _ensure(remote: Repo, home: Path, name: str, commit: str, say: Say) -> Path:
         folder.rename(files)
     files.mkdir(exist_ok=True)
     _bring(remote, commit, files, parts, say)
-    write_json_atomic(_record(folder), {"repo": remote.name, "revision": name, "commit": commit})
+    record = {"repo": remote.name, "revision": name, "commit": commit, "sums_sha256": sha256_file(files / SUMS_FILE)}
+    write_json_atomic(_record(folder), record)
     files.rename(folder)
     for stale in home.glob(".partial-*"):
         shutil.rmtree(stale, ignore_errors=True)
@@ -141,16 +158,19 @@ def _bring(remote: Repo, commit: str, files: Path, parts: Path, say: Say) -> Non
 
 def _bring_sums(remote: Repo, commit: str, tree: dict[str, RemoteFile], parts: Path, say: Say) -> Path:
     """The list of all hashes, itself checked against the one hash the Hub gives for it."""
+    part = parts / SUMS_FILE
+    part.unlink(missing_ok=True)
+    fetch(remote, commit, _listed_sums(remote, commit, tree), part, say, lambda n: None)
+    return part
+
+
+def _listed_sums(remote: Repo, commit: str, tree: dict[str, RemoteFile]) -> Wanted:
     entry = tree.get(SUMS_FILE)
     if entry is None:
         raise DataError(f"{remote.name} at {commit[:12]} has no {SUMS_FILE}, so it is no release of this project.")
     if entry.size > MAX_SUMS_BYTES:
         raise DataError(f"{remote.name} at {commit[:12]}: a {SUMS_FILE} of {entry.size} bytes; no release has.")
-    part = parts / SUMS_FILE
-    part.unlink(missing_ok=True)
-    wanted = Wanted(SUMS_FILE, entry.size, entry.sha256 or entry.git_sha1)
-    fetch(remote, commit, wanted, part, say, lambda n: None)
-    return part
+    return Wanted(SUMS_FILE, entry.size, entry.sha256 or entry.git_sha1)
 
 
 def _wanted(repo: str, commit: str, sums: dict[str, str], tree: dict[str, RemoteFile]) -> dict[str, Wanted]:
@@ -200,22 +220,24 @@ def _cached(home: Path, repo: str, revision: str | None) -> Path:
             f"(there: {', '.join(there) or 'nothing'}); "
             "download it once without --offline."
         )
-    return _checked(folder)
-
-
-def _checked(folder: Path) -> Path:
-    damage = _damage(folder)
-    if damage:
-        raise DataError(f"{folder} is damaged: {damage[0]} Download it again.")
+    _refuse_damage(folder, _damage(folder))
     return folder
 
 
+def _refuse_damage(folder: Path, damage: list[str]) -> None:
+    if damage:
+        raise DataError(f"{folder} is damaged: {damage[0]} Download it again.")
+
+
 def _damage(folder: Path) -> list[str]:
-    """Every difference between a folder of the cache and its SHA256SUMS, and what is wrong with that itself."""
+    """Every difference between a folder of the cache, its SHA256SUMS, and what was noted of that when it came."""
     try:
-        return check_sums(folder)
+        problems = check_sums(folder)
     except DataError as problem:
         return [str(problem)]
+    if sha256_file(folder / SUMS_FILE) != _recorded(folder, "sums_sha256"):
+        problems.append(f"{SUMS_FILE}: not the one that was downloaded.")
+    return problems
 
 
 def _with_commit(home: Path, commit: str | None) -> Path | None:
@@ -231,8 +253,13 @@ def _record(folder: Path) -> Path:
 
 
 def _recorded_commit(folder: Path) -> str | None:
+    commit = _recorded(folder, "commit")
+    return commit if commit and is_commit(commit) else None
+
+
+def _recorded(folder: Path, key: str) -> str | None:
     try:
-        commit = json.loads(_record(folder).read_text())["commit"]
-    except (OSError, ValueError, KeyError, TypeError):
+        value = json.loads(_record(folder).read_text(encoding="utf-8"))[key]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return commit if isinstance(commit, str) and is_commit(commit) else None
+    return value if isinstance(value, str) else None

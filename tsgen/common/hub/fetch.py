@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tsgen.common.errors import DataError
+from tsgen.common.fetch import MAX_TRIES, Pace
 from tsgen.common.files import sha256_file
 from tsgen.common.hub.client import Repo, Say, is_transient
 
@@ -74,7 +75,10 @@ def _fill(repo: Repo, commit: str, wanted: Wanted, part: Path, advance: Callable
         part.unlink()
     part.touch()
     cuts = 0
-    while (had := _length(part)) < wanted.size:
+    for _ in range(MAX_TRIES):
+        had = _length(part)
+        if had == wanted.size:
+            return
         try:
             _request(repo, commit, wanted, part, advance)
             problem: Exception = ConnectionError(f"the answer ended after {_length(part)} of {wanted.size} bytes")
@@ -87,6 +91,11 @@ def _fill(repo: Repo, commit: str, wanted: Wanted, part: Path, advance: Callable
             repo.explain(problem, f"fetching {wanted.name}")
         if cuts:
             time.sleep(2.0 ** (cuts - 1) * repo.wait_factor)
+    if _length(part) < wanted.size:
+        raise DataError(
+            f"{repo.name}, {wanted.name}: given up after {MAX_TRIES} answers that ended too soon or came too slowly; "
+            "run again to go on."
+        )
 
 
 def _request(repo: Repo, commit: str, wanted: Wanted, part: Path, advance: Callable[[int], object]) -> None:
@@ -102,6 +111,7 @@ def _request(repo: Repo, commit: str, wanted: Wanted, part: Path, advance: Calla
         if had and not goes_on:
             advance(-had)
             had = 0
+        pace = Pace(TIMEOUT_S)
         with part.open("ab" if had else "wb") as file:
             for chunk in answer.iter_bytes():
                 had += len(chunk)
@@ -109,12 +119,14 @@ def _request(repo: Repo, commit: str, wanted: Wanted, part: Path, advance: Calla
                     raise DataError(f"{repo.name}, {wanted.name}: more bytes come than the {wanted.size} announced.")
                 file.write(chunk)
                 advance(len(chunk))
+                if pace.is_too_slow(len(chunk)):
+                    return
 
 
 def _first_byte(headers: Mapping[str, Any]) -> int | None:
     """Of a part of a file, from ``Content-Range: bytes 5-9/10``."""
     start = str(headers.get("Content-Range", "")).removeprefix("bytes ").partition("-")[0]
-    return int(start) if start.isdigit() else None
+    return int(start) if start.isascii() and start.isdecimal() and len(start) < 19 else None
 
 
 def _length(part: Path) -> int:

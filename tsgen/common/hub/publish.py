@@ -19,8 +19,8 @@ from tsgen.common.files import sha256_file
 from tsgen.common.hub.card import check_card
 from tsgen.common.hub.client import ADDED_BY_THE_HUB, LOGIN, Refs, RemoteFile, Repo, Say, open_repo
 from tsgen.common.hub.fetch import git_sha1
-from tsgen.common.hub.names import check_names
 from tsgen.common.hub.reference import tag_of
+from tsgen.common.names import check_names, printable
 from tsgen.common.sums import SUMS_FILE, check_sums, read_sums
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def publish_folder(
     version: str | None = None,
     *,
     private: bool = False,
+    allow_departures: bool = False,
     dry_run: bool = False,
     token: str | None = None,
     endpoint: str | None = None,
@@ -80,17 +81,23 @@ def publish_folder(
 ) -> PublishPlan:
     """Make ``repo`` hold the files of ``folder`` and nothing else, and name that ``v<version>``.
 
-    ``version``: None takes the one in release.json. ``private`` counts when the repo is created. ``dry_run`` sends
-    nothing and needs no token for a public repo. UsageError: the folder is unfinished, the card would be refused, the
-    version is published with other files, or the Hub does not let us. DataError: the folder is damaged, or what the
+    ``version``: None takes the one in release.json, another is refused. ``private``: refused for a repo that is there
+    and public. ``allow_departures``: a folder whose release.json states departures from the release is published all
+    the same. ``dry_run`` sends nothing and needs no token for a public repo. UsageError: one of these, the folder is
+    unfinished, the card would be refused, the version is published with other files, or the Hub does not let us.
+    DataError: the folder is damaged, or what the
     Hub then holds is not what was sent (no tag is set).
     """
     remote = open_repo(repo, endpoint=endpoint, token=token, wait_factor=wait_factor)
     files = read_release(folder)
-    tag = tag_of(version or version_of(folder))
-    for departure in _manifest(folder).get("departures") or ():
-        say(f"note: {folder} is not the release {tag[1:]} itself: {departure}")
+    tag = tag_of(version_of(folder, version))
+    _tell_departures(folder, tag, allow_departures, say)
     refs = remote.refs()
+    if private and refs is not None and not remote.is_private():
+        raise UsageError(
+            f"{repo} exists and is public, which --private does not change. Make it private in its settings on the "
+            "Hub, give another repo, or leave --private out."
+        )
     plan = _plan(remote, refs, files, tag)
     if dry_run or plan.published:
         return plan
@@ -98,8 +105,6 @@ def publish_folder(
         raise UsageError(f"publishing needs a token: {LOGIN}.")
     if refs is None:
         refs = _create(remote, private, say)
-    elif private:
-        say(f"{repo} exists; --private changes nothing about it.")
     commit = _commit(remote, refs.head, files, plan, say)
     wrong = _differences(files, remote.tree(commit))
     if wrong:
@@ -121,7 +126,11 @@ def read_release(folder: Path) -> dict[str, LocalFile]:
         raise DataError(f"{folder} is not what its {SUMS_FILE} lists: {problems[0]}{more}. Make it again.")
     if CARD_NAME not in sums:
         raise UsageError(f"{folder} has no {CARD_NAME}; a dataset without a card is not published.")
-    refused = check_card((folder / CARD_NAME).read_text(encoding="utf-8"), sums)
+    try:
+        card = (folder / CARD_NAME).read_text(encoding="utf-8")
+    except UnicodeDecodeError as problem:
+        raise UsageError(f"{folder / CARD_NAME} is not UTF-8 text: {problem}. Write it again.") from problem
+    refused = check_card(card, sums)
     if refused:
         raise UsageError(f"the Hub would refuse the card of {folder}: {'; '.join(refused)}.")
     hashes = {**sums, SUMS_FILE: sha256_file(sums_file)}
@@ -131,12 +140,34 @@ def read_release(folder: Path) -> dict[str, LocalFile]:
     }
 
 
-def version_of(folder: Path) -> str:
-    """The version that release.json states."""
-    version = _manifest(folder).get("version")
+def version_of(folder: Path, given: str | None = None) -> str:
+    """The version that release.json states; ``given`` where it states none, and else only if it is the same."""
+    stated = _manifest(folder).get("version")
+    if stated is not None and given not in (None, stated):
+        raise UsageError(
+            f"--version {given}: {folder / MANIFEST_NAME} states version {stated!r}, and a tag names what it "
+            "holds. Leave --version out, or build the release anew with that version."
+        )
+    version = given or stated
     if not isinstance(version, str):
         raise UsageError(f"{folder / MANIFEST_NAME} states no version; give --version MAJOR.MINOR.PATCH.")
     return version
+
+
+def _tell_departures(folder: Path, tag: str, allowed: bool, say: Say) -> None:
+    departures = _manifest(folder).get("departures") or []
+    told = (
+        [printable(str(departure)[:300]) for departure in departures]
+        if isinstance(departures, list)
+        else [printable(repr(departures)[:300])]
+    )
+    if told and not allowed:
+        raise UsageError(
+            f"{folder} is not the release {tag[1:]} itself ({'; '.join(told)}), and a tag is for ever. Publish the "
+            "full release, or say --allow-departures, best in a repo of your own name."
+        )
+    for departure in told:
+        say(f"note: {folder} is not the release {tag[1:]} itself: {departure}")
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -199,6 +230,8 @@ def _create(remote: Repo, private: bool, say: Say) -> Refs:
     refs = remote.refs()
     if refs is None:
         raise DataError(f"{remote.name} was created, but the Hub does not find it; run the command again.")
+    if private and not remote.is_private():
+        raise DataError(f"{remote.name} was to be private, but the Hub says it is public; nothing was sent.")
     return refs
 
 
@@ -279,4 +312,4 @@ def _quiet_client(say: Say | None = None) -> Iterator[None]:
                 hub.enable_progress_bars()  # type: ignore[attr-defined]
     for remark in remarks:
         if say and issubclass(remark.category, UserWarning):
-            say(str(remark.message))
+            say(printable(" ".join(str(remark.message).split())))

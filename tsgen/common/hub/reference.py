@@ -9,7 +9,7 @@ from tsgen.common.errors import UsageError
 
 PREFIX = "hf:"
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*")
-_VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){2}")
+_VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){2}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 MAX_REPO_LETTERS = 96
 
