@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmark.config import RunConfig
+from benchmark.config import VIDEO_SOURCE, RunConfig
 from benchmark.data import Clips, DataFile, DataPlan, Say, SourceData, TargetData, plan_data
 from benchmark.engine.device import Environment, prepare, select_device
 from benchmark.engine.fit import Fitted, Watch, fit
@@ -28,10 +28,12 @@ from benchmark.evaluation import predict
 from benchmark.models import build_model, trainable_parameters
 from benchmark.models.specs import ClipShape
 from benchmark.predictions import Predictions, predictions_path, write_predictions
+from benchmark.release_data import is_release
 from benchmark.results import SELECTION_NAME, Result, RunDirectory, SeedTraining, check_same_clips
 from benchmark.scoring import Entry, score
 from tsgen.common.errors import DataError, RacError
 from tsgen.common.files import write_json_atomic, write_text_atomic
+from tsgen.digits import AUTO
 
 
 def run(config: RunConfig, out: Path, **options: object) -> RunDirectory:
@@ -88,6 +90,8 @@ def run_many(  # noqa: PLR0912 - the order of a run, told once, for one process 
             directory.check_free(config, resume=resume)
             check_same_levels(directory, config.seeds, levels)
         if directory.result_path.exists():
+            if ranks.is_first:
+                _check_finished_on(config, directory, digits, data_dir)
             say(f"{out} is finished: nothing to do.")
             outcomes[number] = directory
         else:
@@ -121,6 +125,24 @@ def run_many(  # noqa: PLR0912 - the order of a run, told once, for one process 
     for number, one in begun.items():
         outcomes[number] = one.failure or _finish(one, library, environment, where, say)
     return [outcomes[number] for number in range(len(jobs))]
+
+
+def _check_finished_on(config: RunConfig, directory: RunDirectory, digits: str | None, data_dir: Path) -> None:
+    """UsageError when a finished run is asked for on other clips than it was about, where that can be told at once.
+
+    A finished run needs no digits any more. "auto" would look for them, and may find others than it did; named ones may
+    be gone. Both leave the run what it is: finished, on the clips of its own record.
+    """
+    needs_digits = config.source != VIDEO_SOURCE and not is_release(data_dir)
+    if needs_digits and digits == AUTO:
+        return
+    try:
+        plan = plan_data(config, digits, data_dir)
+    except RacError:
+        if not needs_digits:
+            raise
+        return
+    check_same_clips(directory, plan)
 
 
 @dataclass

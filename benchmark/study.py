@@ -35,12 +35,13 @@ def run_study(
     Section 4.2. Under torchrun all processes train each family together; the first one evaluates and has the rows.
 
     ``overrides``: fields of RunConfig that replace the protocol's; ``where``: device, threads, resume and quiet of
-    :func:`benchmark.run.run`. UsageError when ``out`` holds another experiment.
+    :func:`benchmark.run.run`. UsageError when ``out`` holds another experiment, or one of the families cannot take
+    such clips: before the first is trained.
     """
     from benchmark.engine.device import select_device
     from benchmark.engine.ranks import check_shared_batch, is_first_rank
     from benchmark.run import Library, evaluate_level, run
-    from benchmark.video_data import open_folder, settings_of
+    from benchmark.video_data import check_model_takes, open_folder, settings_of
 
     stores = open_folder(folder)
     side = min(stores["train"].clip_shape[1:3])
@@ -58,6 +59,7 @@ def run_study(
     select_device(str(where.get("device", "auto")))
     for config in configs.values():
         check_shared_batch(config.batch_size)
+        check_model_takes(config, stores)
     data = {name: store.content_hash for name, store in stores.items()}
     asked = asked_of(study, overrides, data)
     if out.exists() and not out.is_dir():

@@ -7,6 +7,7 @@ folders of their own: ``shift/O.h5`` is the target ``O-shift``. Videos are never
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val")
 TEST = "test"
 """The split that is evaluated on; mini-Diving48 has others: shift and swap."""
+SHARD = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")
+"""Of the name of a file that holds a part of a store."""
 SAME_PIXELS = ("size", "resize_rule")
 """Settings that the stores of one study must share: else a domain would differ by its resampling."""
 
@@ -93,11 +96,16 @@ def class_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def store_paths(folder: Path) -> dict[str, Path]:
-    """``train``, ``val`` and the targets -> their stores: the paper's domains in its order, then the others by name."""
-    found = {
-        path.stem if path.parent.name == TEST else f"{path.stem}-{path.parent.name}": path
-        for path in sorted(folder.glob("*/*.h5"))
-    }
+    """``train``, ``val`` and the targets -> their stores: the paper's domains in its order, then the others by name.
+
+    A store in shards has the path it would have as one file. DataError where two stores would be one target.
+    """
+    found: dict[str, Path] = {}
+    for file in sorted(folder.glob("*/*.h5")):
+        path = file.with_name(f"{SHARD.sub('', file.stem)}.h5")
+        name = path.stem if path.parent.name == TEST else f"{path.stem}-{path.parent.name}"
+        if found.setdefault(name, path) != path:
+            raise DataError(f"{found[name]} and {path} would both be the target {name}; rename the folder of one.")
     names = sorted(found, key=lambda name: (VIDEO_TARGETS.index(name) if name in VIDEO_TARGETS else len(found), name))
     return {name: folder / f"{name}.h5" for name in SPLITS} | {name: found[name] for name in names}
 
@@ -166,8 +174,28 @@ def _shared_clips(stores: Mapping[str, FrameStore]) -> list[str]:
     ]
 
 
+def check_model_takes(config: RunConfig, stores: Mapping[str, FrameStore]) -> None:
+    """UsageError unless the model can be built for the clips of ``stores``: before hours of training, not after.
+
+    Models from outside are built when they are trained: some are downloaded for that.
+    """
+    from benchmark.models import count_parameters, get_model_family
+    from benchmark.models.specs import ClipShape
+
+    family = get_model_family(config.model)
+    if family is not None:
+        train = stores["train"]
+        shape = ClipShape.of((len(train), *train.clip_shape))
+        try:
+            count_parameters(family.spec_of(config.hidden), shape, len(class_names(train.settings)))
+        except UsageError as problem:
+            raise UsageError(f"{config.model} cannot be trained on these clips: {problem}") from problem
+
+
 def plan_videos(config: RunConfig, folder: Path) -> DataPlan:
-    """The stores of a run. Sizes are the folder's: UsageError when the config asks for others."""
+    """The stores of a run. Sizes are the folder's: UsageError when the config asks for others, or for a model that
+    cannot take such clips.
+    """
     stores = open_folder(folder)
     paths, held = store_paths(folder), targets_of(stores)
     absent = [name for name in config.targets if name not in held]
@@ -191,6 +219,7 @@ def plan_videos(config: RunConfig, folder: Path) -> DataPlan:
             f"{folder} holds {found[0]} training, {found[1]} validation and {found[2]} test clips, the run was "
             f"configured for {wanted[0]}, {wanted[1]} and {wanted[2]}; begin a new one."
         )
+    check_model_takes(config, stores)
     return plan
 
 

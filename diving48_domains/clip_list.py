@@ -26,6 +26,8 @@ FIELDS = {"id": 128, "path": 4096, "label": 128, "split": 64, "source": 128}
 OPTIONAL = {"source"}
 RESERVED = "V"
 """What rac-bench calls accuracy on ``val``."""
+ONE_LIST = ("O", "C", "S1", "S2", "T", "T_union", "B")
+"""The paper's domains: versions of one test list, which rac-bench sets against each other clip by clip."""
 DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 SHARD = re.compile(r".*-\d{5}-of-\d{5}")  # such a file would be read as a part of another store
 MAX_BYTES, MAX_CLIPS, MAX_SPLITS = 256 << 20, 1_000_000, 100
@@ -144,15 +146,15 @@ def _json_rows(text: str, problems: list[str]) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=tuple)  # of a dict the last of two values would win unseen
         except (ValueError, RecursionError) as problem:
             problems.append(f"line {number}: not JSON: {problem}")
             continue
-        wrong = _wrong_names(list(row)) if isinstance(row, dict) else "not an object"
+        wrong = _wrong_names([name for name, _ in row]) if isinstance(row, tuple) else "not an object"
         if wrong:
             problems.append(f"line {number}: {wrong}")
         else:
-            yield number, row
+            yield number, dict(row)
 
 
 READERS: dict[str, Callable[[str, list[str]], Iterator[Row]]] = {".csv": _csv_rows, ".jsonl": _json_rows}
@@ -239,6 +241,15 @@ def _wrong_splits(clips: Sequence[ListedClip]) -> Iterator[str]:
             yield (
                 f"line {line}: split {split!r}: a name has letters, digits and _.-, begins with a letter or digit, and "
                 f"is neither {RESERVED} nor that of a shard"
+            )
+    ids = {split: [clip.clip_id for clip in clips if clip.split == split] for split in lines if split in ONE_LIST}
+    first = next(iter(ids), "")
+    for split, listed in ids.items():
+        if listed != ids[first]:
+            yield (
+                f"line {lines[split]}: split {split!r} has other ids than {first!r}, or in another order: "
+                f"{', '.join(ONE_LIST)} are the paper's domains, versions of the same clips; name targets of other "
+                f"clips in another way, like {split}_clips"
             )
     if clips and TRAIN not in lines:
         yield f"no clip of split {TRAIN!r}"

@@ -54,8 +54,9 @@ class PackOptions:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """One store that was written, or was there. ``classes``: clips of each label, of those written; ``absent``: names
-    of classes without one, where a manifest tells the classes.
+    """One store that was written, or was there. ``classes``: clips of each label, of those written; ``videos``: of each
+    source video; ``absent``: names of classes without one, where a manifest tells the classes; ``of_train``: clips
+    that are cut from videos that train has too, where a manifest tells the videos; None for train itself.
     """
 
     path: Path
@@ -63,8 +64,17 @@ class Packed:
     failed: int
     short: int
     classes: dict[int, int]
+    videos: dict[str, int]
     was_there: bool
     absent: tuple[str, ...] | None = None
+    of_train: int | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user must know of a store that is as it was asked for; a line each."""
+        absent = f"no clip of {len(self.absent)} classes: {', '.join(self.absent)}" if self.absent else ""
+        cut = f"{self.of_train} clips are cut from videos that train has too" if self.of_train else ""
+        return tuple(line for line in (absent, cut) if line)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -74,6 +84,7 @@ class Packed:
             "short": self.short,
             "clips_of_class": {str(label): count for label, count in sorted(self.classes.items())},
             **({} if self.absent is None else {"classes_without_clips": list(self.absent)}),
+            **({} if self.of_train is None else {"clips_cut_from_videos_of_train": self.of_train}),
         }
 
 
@@ -139,7 +150,7 @@ def pack_list(
 
     A file that is in two splits byte for byte is an error too; under "drop" it stays where it is tested with, or
     chosen by, and is left out of what comes before. Stores in ``out/test`` that the manifest does not name are refused;
-    ``force`` removes those that an earlier pack wrote.
+    ``force`` removes those that an earlier pack wrote. UsageError where a store's own manifest would replace this one.
     """
     options = options or PackOptions()
     if options.val_by == "source" and VAL not in clips.splits and not clips.has_sources:
@@ -168,11 +179,16 @@ def pack_list(
         return [replace(part, jobs=kept[part.name]) for part in parts]
 
     stale = _other_targets(out / TARGETS_FOLDER, clips.targets, force)
+    _check_kept(clips.path, [*(part.path for part in parts), *stale])
     packed = _pack_parts(parts, options, workers, force, quiet, check, stale)
-    return [
+    train, *others = [
         replace(one, absent=tuple(name for name in clips.class_names if label[name] not in one.classes))
         for one in packed
     ]
+    if not clips.has_sources:
+        return [train, *others]
+    of_train = [sum(count for video, count in one.videos.items() if video in train.videos) for one in others]
+    return [train, *(replace(one, of_train=count) for one, count in zip(others, of_train, strict=True))]
 
 
 def _with_val(lists: dict[str, list[Job]], options: PackOptions) -> dict[str, list[Job]]:
@@ -223,6 +239,17 @@ def _other_targets(folder: Path, names: Sequence[str], force: bool) -> list[Path
             raise UsageError(f"{path} is no split of this manifest, and would be a target domain beside them; {hint}.")
         found.append(path.with_name(f"{name}.h5"))
     return found
+
+
+def _check_kept(manifest: Path, stores: Sequence[Path]) -> None:
+    """Beside each store lies a .jsonl of its name, that is written, or removed with it: it must not be the user's."""
+    for store in stores:
+        for path in (store, store.with_suffix(".jsonl")):
+            if path.exists() and path.samefile(manifest):
+                raise UsageError(
+                    f"--manifest {manifest} is in the place of {path}, which pack writes itself; move the manifest, or "
+                    "give another --out."
+                )
 
 
 def _pack_parts(
@@ -327,5 +354,6 @@ def _report(part: _Part, clips: Sequence[ClipRecord], was_there: bool) -> Packed
         sum(one.outcome == "failed" for one in clips),
         sum("short" in one.flags for one in written),
         dict(Counter(one.label for one in written)),
+        dict(Counter(one.group for one in written)),
         was_there,
     )

@@ -80,5 +80,5 @@ def pack(
         state = "was there already" if one.was_there else "written"
         click.echo(f"{one.path}: {state}, {one.clips} clips of {len(one.classes)} classes")
         click.echo(f"  {one.failed} left out, {one.short} shorter than {frames} frames")
-        if one.absent:
-            click.echo(f"  warning: no clip of {len(one.absent)} classes: {', '.join(one.absent)}")
+        for line in one.warnings:
+            click.echo(f"  warning: {line}")

@@ -34,7 +34,7 @@ def held_out(groups: Sequence[str], share: float, by: str, seed: int) -> list[bo
     ``random`` holds out ``floor(share * N)`` clips, 1502 of the 15027 of V2; ``source`` draws source videos until they
     have as many. UsageError when one side would be empty.
     """
-    wanted = math.floor(share * len(groups))
+    wanted = math.floor(share * len(groups) + 1e-9)  # 0.29 * 100 is a little less than 29 in floating point
     units: Sequence[Any] = groups if by == "source" else range(len(groups))
     sizes, held = Counter(units), 0
     names = sorted(sizes)

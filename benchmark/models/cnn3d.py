@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from benchmark.models.pool import max_pool_2x2x2
 from benchmark.models.specs import ClipShape, CNN3DSpec
+from tsgen.common.errors import UsageError
 
 
 class CNN3D(nn.Module):
     """Clips (B, T, C, H, W) in [0, 1] to logits (B, num_classes).
 
-    On Temporal Shape 28h + 2(27h^2 + h) + 6h + 5(128h) + 5 parameters.
+    On Temporal Shape 28h + 2(27h^2 + h) + 6h + 5(128h) + 5 parameters. UsageError for clips that the pools leave
+    nothing of.
     """
 
     def __init__(self, spec: CNN3DSpec, shape: ClipShape, num_classes: int) -> None:
@@ -33,6 +35,14 @@ class CNN3D(nn.Module):
         size = [shape.frames, shape.height, shape.width]
         for pooled in spec.pooled:
             size = [(side + 2 * spec.pool_padding) // 2 for side in size] if pooled else size
+        if 0 in size:
+            least = 1
+            for _ in range(sum(spec.pooled)):
+                least = max(1, 2 * (least - spec.pool_padding))
+            raise UsageError(
+                f"the {sum(spec.pooled)} pools of this 3D CNN leave nothing of clips of {shape.frames} frames of "
+                f"{shape.height}x{shape.width} px; give {least} frames or more, of sides of {least} px or more."
+            )
         self.head = nn.Linear(spec.channels[-1] * size[0] * size[1] * size[2], num_classes)
         self.to(memory_format=torch.channels_last_3d)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from benchmark.models.pool import max_pool_2x2
 from benchmark.models.recurrence import RECURRENCES
 from benchmark.models.specs import ClipShape, ConvLSTMSpec
+from tsgen.common.errors import UsageError
 
 CPU_GATES = 1 << 18
 """Gates of one frame, over the clips that a CPU computes at once: 1 MB in float32, about one core's cache. Measured at
@@ -33,15 +34,29 @@ def head_inputs(spec: ConvLSTMSpec, shape: ClipShape) -> int:
     return frames * spec.channels[-1] * height * width
 
 
+def least_side_px(spec: ConvLSTMSpec) -> int:
+    """The shortest side of a frame that :func:`head_inputs` leaves something of."""
+    side = 1
+    for kernel in reversed(spec.kernels):
+        side = (2 * side - 1) * spec.stride + kernel - 2 * (kernel // 2)
+    return side
+
+
 class ConvLSTM(nn.Module):
     """Clips (B, T, C, H, W) in [0, 1] to logits (B, num_classes).
 
     On Temporal Shape [36h(1 + h) + 8h] + 2[72h^2 + 8h] + 6h + 5(64h) + 5 parameters. ``recurrence`` names the
-    implementation in ``RECURRENCES`` and may be changed at any time: it holds no parameters.
+    implementation in ``RECURRENCES`` and may be changed at any time: it holds no parameters. UsageError for frames that
+    strides and pools leave nothing of.
     """
 
     def __init__(self, spec: ConvLSTMSpec, shape: ClipShape, num_classes: int) -> None:
         super().__init__()
+        if not head_inputs(spec, shape):
+            raise UsageError(
+                f"the strides and pools of this ConvLSTM leave nothing of frames of {shape.height}x{shape.width} px; "
+                f"give sides of {least_side_px(spec)} px or more."
+            )
         self.spec = spec
         self.recurrence = "eager"
         inputs = (shape.channels, *spec.channels[:-1])

@@ -159,7 +159,8 @@ class ClassTables:
     def fewer(self) -> str | None:
         """What is to be said where the class has fewer clips than were asked for."""
         n = len(self.clip_ids)
-        return None if n == self.asked else f"The class has {n} clips, fewer than the {self.asked} asked for."
+        clips = "1 clip" if n == 1 else f"{n} clips"
+        return None if n == self.asked else f"The class has {clips}, fewer than the {self.asked} asked for."
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from benchmark.engine.selection import Epoch, best_epoch, stop_reason
 from benchmark.engine.state import load_state, save_state
 from benchmark.engine.step import Steps
 from benchmark.engine.tuning import models_per_second, tune
+from benchmark.run import run
 from tsgen.common.errors import DataError, RacError, UsageError
 
 CPU = torch.device("cpu")
@@ -290,3 +292,20 @@ def test_weights_do_not_depend_on_what_was_drawn_before(tiny, source):
     first = fresh_model(training).state_dict()
     torch.rand(3)
     assert weights_equal(first, fresh_model(training).state_dict())
+
+
+def test_a_finished_run_needs_no_digits_but_is_about_its_own_clips(tiny, data_dir, tmp_path, monkeypatch):
+    config = dataclasses.replace(tiny, seeds=(0,), max_epochs=1)
+
+    def ask(digits):
+        return run(config, tmp_path / "run", digits=digits, data_dir=data_dir, device="cpu", quiet=True, resume=True)
+
+    ask("embedded")
+    ask(str(tmp_path / "gone"))
+    monkeypatch.setattr("tsgen.digits.resolve_source", lambda *_: pytest.fail("looks for digits, perhaps downloads"))
+    ask("auto")
+    monkeypatch.undo()
+    record = tmp_path / "run" / "data.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "2dot/train": "0" * 64}))
+    with pytest.raises(UsageError, match="is about other clips of 2dot/train"):
+        ask("embedded")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from torch.func import functional_call, stack_module_state
 from benchmark.experiments import DIVING48_CLASSES, DIVING48_EXPERIMENTS
 from benchmark.models import MODELS, build_model, count_parameters
 from benchmark.models.cnn3d import CNN3D
-from benchmark.models.convlstm import ConvLSTM
+from benchmark.models.convlstm import ConvLSTM, head_inputs, least_side_px
 from benchmark.models.reference import PlainCNN3D, PlainConvLSTM
 from benchmark.models.specs import DIVING48, ClipShape, CNN3DSpec, ConvLSTMSpec, TimeSformerSpec
+from tsgen.common.errors import UsageError
 
 TABLE8 = Path(__file__).parents[1] / "oracles" / "table8.csv"
 MISPRINTS = {("timesf8", 2): 20421}
@@ -132,6 +134,35 @@ def test_ensemble_through_vmap_equals_separate_models(model, case, gradient, tra
             assert_equal(gradients[name][m], p.grad)
         for name, statistics in member.named_buffers():
             assert_equal(buffers[name][m], statistics)
+
+
+@pytest.mark.parametrize(
+    ("model", "least"),
+    [
+        ("3dcnn-4l", ClipShape(16, 3, 16, 16)),
+        ("3dcnn-6l", ClipShape(1, 3, 1, 1)),
+        ("3dcnn-11l", ClipShape(1, 3, 1, 1)),
+        ("convlstm-4l", ClipShape(1, 3, 171, 171)),
+        ("convlstm-4l-small", ClipShape(1, 3, 16, 16)),
+    ],
+)
+def test_the_smallest_clips_a_model_takes(model, least):
+    """And one frame or pixel less, which is refused when the model is built, with what is allowed."""
+    net = build_model(model, 4, 3, least).eval()
+    assert net(torch.rand(2, least.frames, 3, least.height, least.width)).shape == (2, 3)
+    for name in ("frames", "height", "width"):
+        less = dataclasses.replace(least, **{name: getattr(least, name) - 1})
+        if getattr(less, name) and (name != "frames" or model == "3dcnn-4l"):
+            with pytest.raises(UsageError, match=f"{least.height} px or more"):
+                build_model(model, 4, 3, less)
+
+
+def test_the_least_side_is_the_first_that_leaves_something():
+    for kernels in ((7, 7, 5, 3), (4, 3), (2,), (1, 6, 3)):
+        for stride in (1, 2, 3):
+            spec = ConvLSTMSpec((2,) * len(kernels), kernels, stride=stride)
+            sides = [side for side in range(1, 2000) if head_inputs(spec, ClipShape(2, 1, side, side))]
+            assert sides[0] == least_side_px(spec)
 
 
 @pytest.mark.parametrize("model", MODELS)

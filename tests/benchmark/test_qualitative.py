@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -147,6 +148,8 @@ def test_an_answer_is_right_near_or_wrong(answered):
 def test_a_class_with_fewer_clips_says_so(answered):
     tables = class_tables(answered, 45)
     assert len(tables.clip_ids) == 3 and "has 3 clips, fewer than the 5 asked for" in tables.fewer
+    one = dataclasses.replace(tables, clip_ids=tables.clip_ids[:1])
+    assert one.fewer == "The class has 1 clip, fewer than the 5 asked for."
     for label, words in ((30, "class 30 has no test clips; those with clips: 3, 12, 34, 45"), (48, "allowed: 0..47")):
         with pytest.raises(UsageError, match=words):
             class_tables(answered, label)

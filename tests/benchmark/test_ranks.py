@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmark.data import SourceData
-from benchmark.engine.fit import epoch_flips, fit
+from benchmark.engine.fit import epoch_flips, epoch_seed, fit
 from benchmark.engine.member import Training
 from benchmark.engine.ranks import Ranks, join_ranks, leave_ranks
 from benchmark.engine.state import load_state, without_prefix
@@ -44,6 +44,7 @@ def train(folder: Path, ranks: Ranks) -> None:
         # oneDNN's gradients of bfloat16 convolutions are wrong where kernels have more frames than maps (torch 2.15).
         clips = source(16, 32) if name in IN_16_32 else source()
         fit([Training(config, 3, clips, folder / f"{name}.safetensors")], CPU, ranks=ranks)
+    folder.with_name(f"{folder.name}-drawn").write_text(str(torch.initial_seed()))
 
 
 def normalise(path: Path, ranks: Ranks) -> None:
@@ -93,6 +94,12 @@ def test_two_processes_do_what_one_does_with_the_whole_batch(case, folders):
     assert one.keys() == two.keys()
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-4, msg=lambda text, at=name: f"{at}: {text}")
+
+
+def test_each_process_draws_dropout_of_its_own(folders):
+    """The seed of torch's numbers in the last epoch; one for both would drop the same of other clips."""
+    drawn = [int(folder.with_name(f"{folder.name}-drawn").read_text()) for folder in folders]
+    assert drawn == [epoch_seed(3, CONFIG.max_epochs, rank) for rank in (0, 0, 1)]
 
 
 def test_shared_norms_of_bfloat16_values(folders):

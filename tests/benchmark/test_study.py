@@ -325,6 +325,20 @@ def test_other_data_and_typos_do_not_touch_a_study(finished, folder, tmp_path):
         assert not (tmp_path / "new").exists()
 
 
+def test_families_that_cannot_take_the_clips_are_told_before_the_first_is_trained(tmp_path):
+    """28 px: the 3D CNN and the small ConvLSTM can be built, the TimeSformer cannot be."""
+    for names, split in ((["train"], "train"), (["val"], "val"), (list(VIDEO_TARGETS), "test")):
+        write_store(tmp_path, names, split, size=28)
+    study, out = StudyConfig("d48-a", shrink=64, level=0.5), tmp_path / "out"
+    with pytest.raises(UsageError, match=r"timesf-4l cannot be trained on these clips: .*cannot be cut into patches"):
+        run_study(study, tmp_path, out, overrides=OVERRIDES, device="cpu", quiet=True)
+    assert not out.exists()
+    one = make_config("d48", model="timesf-4l", hidden=2, **settings_of(open_folder(tmp_path)), **OVERRIDES)
+    with pytest.raises(UsageError, match="timesf-4l cannot be trained on these clips"):
+        run(one, out, digits=None, data_dir=tmp_path, device="cpu", quiet=True)
+    assert not out.exists()
+
+
 def test_a_store_must_be_what_its_name_says(folder, tmp_path):
     place = tmp_path / "data"
     shutil.copytree(folder, place)

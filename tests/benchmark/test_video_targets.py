@@ -2,13 +2,18 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
+import torch
 
 from benchmark.config import LATER, VIDEO_TARGETS, RunConfig, make_config
 from benchmark.data_folder import data_folder
+from benchmark.engine.fit import fit
+from benchmark.engine.member import Training
 from benchmark.run import run
-from benchmark.video_data import open_folder, plan_videos, settings_of, targets_of
+from benchmark.video_data import open_folder, plan_videos, settings_of, store_paths, targets_of
+from tests.benchmark.colour_samples import CONFIG, source
 from tests.benchmark.frame_stores import ids_of, write_store
 from tsgen.common.errors import DataError, UsageError
 
@@ -52,6 +57,61 @@ def test_a_run_answers_all_of_them(folder, tmp_path):
     assert rows["hmdb"].n == 12 and rows["ucf"].n == 6
     assert rows["ucf"].accuracy.value > rows["hmdb"].accuracy.value, "hmdb's clips show no class"
     assert done.read_config().target_domains == config_of(folder).targets
+
+
+def test_stores_in_shards(folder, tmp_path):
+    """As two calls of d48dom build with --shard leave them; training stores too."""
+    for name, ids in (("train", ids_of("train", 36)), ("val", ids_of("val", 12)), ("test/O", ids_of("o", 6))):
+        whole = tmp_path / f"{name}.h5"
+        for number, part in enumerate((ids[: len(ids) // 3], ids[len(ids) // 3 :])):
+            write_store(whole, part)
+            whole.rename(whole.with_name(f"{whole.stem}-{number:05d}-of-00002.h5"))
+    shutil.copy(folder / "test" / "hmdb.h5", tmp_path / "test")
+    assert store_paths(tmp_path)["O"] == tmp_path / "test" / "O.h5"
+    stores = open_folder(tmp_path)
+    assert targets_of(stores) == ("O", "hmdb") and [len(stores[name]) for name in stores] == [36, 12, 6, 12]
+    config = dataclasses.replace(config_of(tmp_path), max_epochs=1)
+    done = run(config, tmp_path / "run", digits=None, data_dir=tmp_path, device="cpu", quiet=True)
+    assert [(row.domain, row.n) for row in done.scorecard().rows] == [("V", 12), ("O", 6), ("hmdb", 12)]
+    (tmp_path / "test" / "O-00001-of-00002.h5").unlink()
+    with pytest.raises(DataError, match="of 2 shards 1 are missing"):
+        open_folder(tmp_path)
+
+
+def test_two_stores_of_one_target(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "data")
+    shutil.copy(tmp_path / "data" / "shift" / "O.h5", tmp_path / "data" / "test" / "O-shift.h5")
+    with pytest.raises(DataError, match=r"shift/O\.h5 and .*test/O-shift\.h5 would both be the target O-shift"):
+        open_folder(tmp_path / "data")
+
+
+def test_a_finished_run_is_not_taken_for_one_on_other_data(folder, tmp_path):
+    config, said = dataclasses.replace(config_of(folder), max_epochs=1), []
+
+    def ask(data):
+        return run(config, tmp_path / "run", digits=None, data_dir=data, device="cpu", quiet=True, resume=True,
+                   say=said.append)  # fmt: skip
+
+    ask(folder)
+    shutil.copytree(folder, tmp_path / "moved")
+    ask(tmp_path / "moved")
+    assert said[-1].endswith("is finished: nothing to do.")
+    (tmp_path / "moved" / "test" / "ucf.h5").unlink()
+    write_store(tmp_path / "moved" / "test" / "ucf.h5", ids_of("u", 6), textured=True)
+    with pytest.raises(UsageError, match="is about other clips of ucf/test than there are here"):
+        ask(tmp_path / "moved")
+    with pytest.raises(UsageError, match="is not a folder"):
+        ask(tmp_path / "gone")
+
+
+def test_a_training_goes_on_where_targets_were_added(tmp_path):
+    """They play no part in it."""
+    state = tmp_path / "state.safetensors"
+    config = dataclasses.replace(CONFIG, target_domains=("ucf",))
+    first = fit([Training(config, 3, source(), state)], torch.device("cpu"))[0]
+    more = dataclasses.replace(config, target_domains=("ucf", "hmdb"))
+    again = fit([Training(more, 3, source(), state)], torch.device("cpu"))[0]
+    assert again.history == first.history, "not trained again: seconds are those of the state"
 
 
 def test_a_run_configured_for_a_domain_that_is_not_there(folder, tmp_path):

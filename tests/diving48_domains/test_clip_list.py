@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.config import VIDEO_TARGETS
 from diving48_domains import clip_list
 from diving48_domains.clip_list import read_clip_list
+from diving48_domains.domains import DOMAINS
 from tsgen.common.errors import DataError, UsageError
 
 HEADER = "id,path,label,split"
@@ -117,6 +119,8 @@ def test_a_problem_is_told_with_its_line(tmp_path, text, said):
         ('{"id": "c", "path": "z", "label": 3, "split": "t"}', "line 3: label is 3, not a text"),
         ('{"id": "c", "path": "z", "label": "run"}', "line 3: no field 'split'"),
         ('["c", "z", "run", "t"]', "line 3: not an object"),
+        ('{"id": "c", "path": "z", "label": "run", "label": "walk", "split": "t"}', "line 3: a field is named twice"),
+        ('{"id": {"a": "c"}, "path": "z", "label": "run", "split": "t"}', "line 3: id is (('a', 'c'),), not a text"),
         ('{"id": "c"', "line 3: not JSON"),
         ("[" * 100_000, "line 3: not JSON"),
         ('{"id": "c", "path": "\\ud800", "label": "run", "split": "t"}', "line 3: path '\\ud800' holds characters"),
@@ -144,6 +148,18 @@ def test_all_problems_are_told_but_not_without_end(tmp_path, monkeypatch):
 def test_targets_may_share_clips(tmp_path):
     found = read_clip_list(written(tmp_path, f"{HEADER}\n{GOOD}b,y,run,hard\n"))
     assert found.splits["t"][0].path == found.splits["hard"][0].path
+
+
+def test_the_paper_s_domains_are_versions_of_one_list(tmp_path):
+    """rac-bench sets them against each other clip by clip, and would refuse the stores after hours of packing."""
+    assert clip_list.ONE_LIST == tuple(DOMAINS) == VIDEO_TARGETS
+    trained = f"{HEADER}\na,x,walk,train\nb,y,run,O\nc,z,walk,O\n"
+    versions = read_clip_list(written(tmp_path, trained + "b,Cy,run,C\nc,Cz,walk,C\nd,w,run,other\n"))
+    assert versions.targets == ("O", "C", "other")
+    for rows in ("d,w,run,C\n", "b,Cy,run,C\n", "c,Cz,walk,C\nb,Cy,run,C\n"):
+        (told,) = problems(tmp_path, trained + rows)
+        assert told.startswith("line 5: split 'C' has other ids than 'O', or in another order: O, C, S1, S2, T")
+        assert "name targets of other clips in another way, like C_clips" in told
 
 
 def test_a_file_that_is_none(tmp_path):

@@ -115,6 +115,12 @@ def test_a_tenth_of_the_published_list_is_1502_clips():
     assert not train & val and 1502 <= sum(by_video) < 1502 + 9
 
 
+@pytest.mark.parametrize(("share", "n"), [(0.29, 100), (0.57, 100), (0.07, 300), (0.1, 30)])
+def test_a_share_that_is_a_whole_number_of_clips_is_that_number(share, n):
+    """In floating point 0.29 * 100 is 28.999999999999996."""
+    assert sum(held_out([str(row) for row in range(n)], share, "random", 42)) == round(share * n)
+
+
 def test_a_validation_list_of_its_own_is_taken(folder, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(folder.root, root)

@@ -200,6 +200,40 @@ def test_validation_clips_are_held_out(sources, tmp_path):
     assert store.groups == store.ids
 
 
+def test_clips_cut_from_one_video_are_told(sources, tmp_path):
+    root, rows = sources
+    done = packed(rows, root, tmp_path)
+    assert [one.of_train for one in done] == [None, 0, 0, 0] and not any(one.warnings for one in done)
+    assert "clips_cut_from_videos_of_train" not in done[0].to_json()
+    video = rows[0]["source"]
+    cut = [{**row, "source": video} if row["split"] in ("val", "blue") else row for row in rows]
+    for _ in ("written", "there already"):
+        done = packed(cut, root, tmp_path / "cut")
+        assert [one.to_json().get("clips_cut_from_videos_of_train") for one in done] == [None, 3, 0, 3]
+    assert [one.warnings for one in done] == [
+        (), ("3 clips are cut from videos that train has too",), (), ("3 clips are cut from videos that train has too",)
+    ]  # fmt: skip
+    no_source = [{name: value for name, value in row.items() if name != "source"} for row in cut]
+    assert [one.of_train for one in packed(no_source, root, tmp_path / "unknown")] == [None] * 4
+
+
+@pytest.mark.parametrize("place", ["train.jsonl", "test/blue.jsonl", "test/old.jsonl"])
+def test_the_manifest_itself_is_kept(sources, tmp_path, place):
+    """Beside each store pack writes a .jsonl of its name; --force removes those of stores that are no split."""
+    root, rows = sources
+    if place == "test/old.jsonl":
+        packed([{**row, "split": "old" if row["split"] == "red" else row["split"]} for row in rows], root, tmp_path)
+    manifest = tmp_path / place
+    manifest.parent.mkdir(exist_ok=True)
+    manifest.write_text("".join(json.dumps({**row, "path": str(root / row["path"])}) + "\n" for row in rows))
+    (tmp_path / "link.jsonl").symlink_to(manifest)
+    before = bytes_of(tmp_path)
+    for given in (manifest, tmp_path / "link.jsonl"):
+        with pytest.raises(UsageError, match="which pack writes itself; move the manifest, or give another --out"):
+            pack_list(read_clip_list(given), tmp_path, NATIVE, workers=0, quiet=True, force=True)
+    assert bytes_of(tmp_path) == before
+
+
 def test_one_file_under_two_names_is_a_leak(copied, tmp_path):
     root, rows = copied
     tested = next(row for row in rows if row["split"] == "blue")
