@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark import scoring
 from benchmark.calibration_config import EXPERIMENT, FOUND, CalibrationConfig
 from benchmark.config import VIDEO_SOURCE, RunConfig, make_config
 from benchmark.data_folder import data_folder
@@ -46,7 +47,8 @@ MEASURES: dict[Pair, str] = {
 @dataclass(frozen=True)
 class CalibrationRow:
     """One family at one rho. ``accuracies``: domain -> interval; ``ratios``: of MEASURES, None where not defined;
-    ``data``: domain -> content hash of its clips; ``clips``: domain -> how many.
+    ``data``: domain -> content hash of its clips; ``clips``: domain -> how many; ``valid``: V is above guessing by its
+    interval. Ratios that are not valid mean nothing and take no part in trends.
     """
 
     title: str
@@ -58,6 +60,7 @@ class CalibrationRow:
     ratios: dict[Pair, Estimate | None]
     data: dict[str, str] = field(default_factory=dict)
     clips: dict[str, int] = field(default_factory=dict)
+    valid: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -70,6 +73,7 @@ class CalibrationRow:
             "ratios": {name_of(pair): one and one.to_json() for pair, one in self.ratios.items()},
             "data": self.data,
             "clips": self.clips,
+            "above_guessing": self.valid,
         }
 
     @classmethod
@@ -85,6 +89,7 @@ class CalibrationRow:
             ratios={pair: one and _estimate(one) for pair in MEASURES for one in [value["ratios"][name_of(pair)]]},
             data=value["data"],
             clips=value["clips"],
+            valid=value["above_guessing"],
         )
 
 
@@ -208,7 +213,8 @@ def row_of(title: str, rho: float, directory: RunDirectory) -> CalibrationRow:
     ratios = ratios_of(config, predictions, tuple(MEASURES))
     data = {domain: predictions[config.seeds[0], domain].content_hash for domain in accuracies}
     clips = {domain: len(predictions[config.seeds[0], domain].label) for domain in accuracies}
-    return CalibrationRow(title, config.model, config.hidden, rho, config.seeds, accuracies, ratios, data, clips)
+    valid = scoring.score(directory.entry(), predictions).valid
+    return CalibrationRow(title, config.model, config.hidden, rho, config.seeds, accuracies, ratios, data, clips, valid)
 
 
 def trends_of(rows: Sequence[CalibrationRow]) -> list[Trend]:
@@ -220,9 +226,8 @@ def trends_of(rows: Sequence[CalibrationRow]) -> list[Trend]:
     found = []
     for title in dict.fromkeys(row.title for row in rows):
         for pair in MEASURES:
-            points = [
-                (row.rho, math.log(value)) for row in rows if row.title == title and (value := _positive(row, pair))
-            ]
+            values = [(row.rho, _positive(row, pair)) for row in rows if row.title == title and row.valid]
+            points = [(rho, math.log(value)) for rho, value in values if value is not None]
             if len({rho for rho, _ in points}) >= 3:
                 found.append(_trend(title, pair, points))
     return found

@@ -20,7 +20,8 @@ WORDS = (
     f"*: masks of a segmenter, the others are true ones. {name_of(SWAP)}: accuracy that is left where textures are "
     "those of other classes; what is lost there the model owed to the texture. Brackets: 95% intervals; of one seed "
     "they carry the variance of the clips alone, of two or three take them as 90% ones. Those of trends come from how "
-    "far the points lie off the line."
+    "far the points lie off the line. !: V is not above guessing by its interval, so the ratios mean nothing; such "
+    "points are not drawn and not in the trends."
 )
 
 
@@ -31,7 +32,7 @@ def render_calibration(rows: Sequence[CalibrationRow], trends: Sequence[Trend]) 
     lines = [head.rstrip(), "-" * len(head.rstrip())]
     for row in rows:
         cells = "".join(f"{_cell(row.ratios[pair]):<{width}}" for pair in MEASURES)
-        lines.append(f"{row.title:<12}{row.rho:>5g}{_cell(row.accuracies[VIDEO_SOURCE]):>19}  {cells}".rstrip())
+        lines.append(f"{row.title:<12}{row.rho:>5g}{_source(row):>19}  {cells}".rstrip())
     lines += ["", "From rho = 0 to 1 a ratio is multiplied by (line through the logs of the points):"]
     for trend in trends:
         value, low, high = trend.factor
@@ -47,7 +48,7 @@ def markdown(rows: Sequence[CalibrationRow], trends: Sequence[Trend]) -> str:
     names = [SHORT[pair].replace("*", "\\*") for pair in MEASURES]
     lines = ["| family | rho | V | " + " | ".join(names) + " |", "|---|---|---|" + "---|" * len(names)]
     for row in rows:
-        cells = [_cell(row.accuracies[VIDEO_SOURCE]), *(_cell(row.ratios[pair]) for pair in MEASURES)]
+        cells = [_source(row), *(_cell(row.ratios[pair]) for pair in MEASURES)]
         lines.append(f"| {row.title} | {row.rho:g} | " + " | ".join(cells) + " |")
     titles = list(dict.fromkeys(trend.title for trend in trends))
     lines += ["", "| from rho = 0 to 1 | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
@@ -78,9 +79,13 @@ def figure_of(rows: Sequence[CalibrationRow]) -> Figure:
 
 def _point(row: CalibrationRow, pair: Pair) -> Point | None:
     one = row.ratios[pair]
-    if one is None:
+    if one is None or not row.valid:
         return None
     return Point(row.rho, one.value, one.low, one.high, f"{row.title}, rho = {row.rho:g}: {_cell(one)}")
+
+
+def _source(row: CalibrationRow) -> str:
+    return ("" if row.valid else "! ") + _cell(row.accuracies[VIDEO_SOURCE])
 
 
 def _cell(one: Estimate | None) -> str:

@@ -1,5 +1,6 @@
 """The measures of texture bias against a bias that is known."""
 
+import dataclasses
 import json
 import math
 import re
@@ -145,10 +146,7 @@ def test_the_figure_draws_values_where_they_are():
 
 
 def with_accuracy(rows):
-    return [
-        CalibrationRow(r.title, r.model, r.hidden, r.rho, r.seeds, {"V": Estimate(0.5, 0.4, 0.6, "clips")}, r.ratios)
-        for r in rows
-    ]
+    return [dataclasses.replace(row, accuracies={"V": Estimate(0.5, 0.4, 0.6, "clips")}) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -173,3 +171,13 @@ def test_the_command_says_what_is_wrong(run_cli, tmp_path):
     for arguments, words in ((("--rhos", "a,b"), "are not numbers"), (("--data", "mini:rho=1"), "leave rho out")):
         done = run_cli("rac-bench", "calibrate", *arguments, "--out", str(tmp_path / "out"))
         assert done.returncode == 2 and words in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_family_that_learned_nothing_takes_no_part():
+    rows = rows_of([5.0, 1.0, 2.0, 3.0, 4.0])
+    learned = [dataclasses.replace(row, valid=row.rho > 0) for row in rows]
+    assert trends_of(learned)[0].points == 4
+    assert trends_of(learned)[0].slope == pytest.approx(linregress(RHOS[1:], np.log([1, 2, 3, 4])).slope)
+    text = render_calibration(with_accuracy(learned), trends_of(learned))
+    assert text.count("! 0.50 [0.40, 0.60]") == 1
+    assert figure_of(learned).drawings[0].body.count("<circle") == figure_of(rows).drawings[0].body.count("<circle") - 1
