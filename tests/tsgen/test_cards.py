@@ -22,6 +22,7 @@ from tsgen.release.card import front_matter, render_card, splits_of
 from tsgen.release.card_check import check_card, check_facts
 from tsgen.release.plan import RELEASE_VERSION
 from tsgen.release.terms import TERMS
+from tsgen.release.texts import texts_of
 
 SECTIONS = {
     "Motivation",
@@ -136,12 +137,12 @@ def test_the_examples_of_the_card_run(release, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
-    code = "\n".join(re.findall(r"```python\n(.*?)```", read_card("temporal_shape"), flags=re.DOTALL))
+    text = (release / "README.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
     for written, here in (
         ('"USER/temporal-shape"', repr(str(release))),
         (', revision="v1.0.0"', ""),
         ("hf://datasets/USER/temporal-shape@v1.0.0", str(release)),
-        ("mnist-bg", "mnist-order"),
     ):
         assert written in code
         code = code.replace(written, here)
@@ -151,6 +152,18 @@ def test_the_examples_of_the_card_run(release, tmp_path, monkeypatch):
     assert found["frames"][0]["clips"].shape == (20, 64, 64)
     assert found["frames"][0]["clips"].dtype == "uint8"
     assert found["index"].features["label"].names == ["forward", "reversed"]
+    assert f"# {(found['preview'][0]['config'], found['preview'][0]['class_name'])}" in code
+
+
+def test_the_card_of_one_config_names_no_other(manifest):
+    manifest["configs"] = {"5dot-order": manifest["configs"]["5dot-order"]}
+    manifest["audit"] = {"5dot-order": manifest["audit"]["5dot-order"]}
+    text = render_card(manifest)
+    named = set(re.findall(r'", "([^"]+)", split=|/index/([^/]+)/', text))
+    assert named == {("5dot-order", ""), ("preview", ""), ("", "5dot-order")}
+    assert "('5dot-order', 'forward')" in block(text, "preview-example")
+    assert "circle" not in text and "five shapes" not in text
+    assert "in motion `order`: forward, reversed." in block(text, "shown")
 
 
 def test_licence_follows_the_digits(manifest):
@@ -162,6 +175,20 @@ def test_licence_follows_the_digits(manifest):
     assert "contested" in TERMS["mnist"].digits
     with pytest.raises(DataError, match="digit source 'svhn'; known: None, embedded"):
         render_card({**manifest, "digits_source": "svhn"})
+
+
+def test_attribution_and_licence_tell_of_the_digits_that_are_shown(manifest):
+    def flat(source: str | None) -> dict[str, str]:
+        return {name: " ".join(text.split()) for name, text in texts_of({**manifest, "digits_source": source}).items()}
+
+    for source, terms in TERMS.items():
+        attribution, licence = flat(source)["ATTRIBUTION.md"], flat(source)["LICENSE"]
+        assert " ".join(terms.digits.split()) in attribution
+        assert ("Alpaydin" in attribution) == (source == "embedded-uci-8x8")
+        assert "not shipped" not in attribution
+        assert "Apache License" in licence
+        # "other" links to it on the Hub, so that it must say more than the licence of the rest
+        assert licence.startswith(terms.digits) == (source in ("mnist", "custom"))
 
 
 def test_a_release_without_departures_says_nothing_of_them(manifest):

@@ -124,5 +124,11 @@ def test_contested_digits_stand_among_the_licences(manifest, described):
     assert any("contested" in licence for licence in licences)
 
 
+def test_a_build_that_departs_says_so(manifest, described):
+    assert "This build departs from release 1.0.0: only the configurations 2dot, mnist-bg" in described["description"]
+    files = {entry["@id"]: (entry["sha256"], 1) for entry in described["distribution"]}
+    assert "departs" not in croissant_of({**manifest, "departures": []}, files)["description"]
+
+
 def test_the_current_version_has_a_day():
     assert RELEASE_VERSION in PUBLISHED

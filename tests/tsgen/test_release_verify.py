@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from digit_files import write_partition
+from forgery import rewrite_texts
 from PIL import Image
 
 import tsgen
@@ -48,7 +49,8 @@ def verify(folder: Path, **options):
 
 
 def forged(folder: Path) -> Path:
-    """With sums that fit what was changed, as a careful forger would write them."""
+    """With card, Croissant and sums that fit what was changed, as a careful forger would write them."""
+    rewrite_texts(folder)
     write_sums(folder)
     return folder
 

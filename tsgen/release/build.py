@@ -13,18 +13,17 @@ from typing import Any
 from tsgen.clipset import open_clips
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import check_free_space, locked, sha256_file, write_json_atomic, write_text_atomic
-from tsgen.common.licence import licence_text
 from tsgen.common.sums import SUMS_FILE, check_sums, hash_folder, read_sums, write_sums
 from tsgen.common.tables import require_pyarrow, write_table
 from tsgen.digits import PARTITION_OF_SPLIT, DigitSet, load_digits, resolve_source
 from tsgen.generate import estimated_bytes_per_clip, make
 from tsgen.recipe import Recipe
 from tsgen.release.contents import Content, Contents, read_content
+from tsgen.release.croissant import croissant_of
+from tsgen.release.extras import THIS_VERSION, clip_file_problems
 from tsgen.release.folder import (
-    ATTRIBUTION_FILE,
     CARD_FILE,
     CROISSANT_FILE,
-    LICENSE_FILE,
     MARKER_FILE,
     check_out,
     check_same_recipe,
@@ -37,7 +36,7 @@ from tsgen.release.manifest import MANIFEST_FILE, manifest_of, read_manifest
 from tsgen.release.plan import PART_FILES, Plan, Recipes, clip_file, domain_of, index_file, preview_file, strips_file
 from tsgen.release.strips import strips_of, viewer_columns, write_strips
 from tsgen.release.tables import index_table, preview_table
-from tsgen.release.texts import attribution_text
+from tsgen.release.texts import texts_of
 
 PART_BYTES = 1 << 20  # of the tables of a clip file, for the disk check
 
@@ -70,9 +69,9 @@ def build_release(
 ) -> ReleaseSummary:
     """Build the release that ``plan`` describes in the folder ``out``, or go on where an earlier build ended.
 
-    ``digits`` as in :func:`tsgen.digits.load_digits`; ``workers`` threads, of no effect on any byte. A folder of
-    another recipe is refused; with ``force`` an earlier release in it, whole or not, is replaced. What is no part of a
-    release is never removed.
+    ``digits`` as in :func:`tsgen.digits.load_digits`; ``workers`` threads, of no effect on any value; bytes of HDF5
+    files are equal too, but for a rare chunk (docs/release.md, "Building"). A folder of another recipe is refused; with
+    ``force`` an earlier release in it, whole or not, is replaced. What is no part of a release is never removed.
 
     Raises UsageError for requests that cannot be met, DataError for bad digits or a disk that fills up.
     """
@@ -152,26 +151,25 @@ def _make(path: Path, recipe: Recipe, source: str | None, workers: int | None) -
 
 
 def _kept(path: Path, recipe: Recipe, say: Say) -> Content | None:
-    """What an earlier build left, if every value of it is right."""
+    """What an earlier build left, if every value of it is right, and nothing else is in it."""
     if not path.exists():
         return None
     try:
         with open_clips(path) as clip_set:
-            return read_content(clip_set, recipe)
+            content = read_content(clip_set, recipe)
+        problems = clip_file_problems(path, recipe, content.content_hash, THIS_VERSION)
     except DataError as problem:
-        say(f"{problem} It is made again.")
-        return None
+        problems = [str(problem)]
+    if problems:
+        say(f"{problems[0]} It is made again.")
+    return None if problems else content
 
 
 def _finish(out: Path, manifest: dict[str, Any], workers: int | None) -> None:
     """The files about the others, in an order that leaves the folder unfinished until the last of them."""
-    from tsgen.release.card import render_card
-    from tsgen.release.croissant import croissant_of
-
-    write_text_atomic(out / LICENSE_FILE, licence_text())
-    write_text_atomic(out / ATTRIBUTION_FILE, attribution_text())
     write_json_atomic(out / MANIFEST_FILE, manifest)
-    write_text_atomic(out / CARD_FILE, render_card(manifest))
+    for name, text in texts_of(manifest).items():
+        write_text_atomic(out / name, text)
     (out / CROISSANT_FILE).unlink(missing_ok=True)
     (out / MARKER_FILE).unlink()  # the manifest says from here on what the folder is
     sums = hash_folder(out, workers=workers)

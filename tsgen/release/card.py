@@ -27,6 +27,8 @@ PRETTY_NAME = "Temporal Shape"
 TASKS = ("video-classification",)
 TAGS = ("video", "action-recognition", "domain-generalization", "robustness", "temporal-modeling", "synthetic", "hdf5")
 CARD_WIDTH = 120
+REPO = "USER/temporal-shape"
+"""In the examples; where a release is published is decided after its card is written."""
 
 
 def render_card(manifest: Mapping[str, Any]) -> str:
@@ -99,7 +101,11 @@ def domain_of(name: str, config: Mapping[str, Any]) -> Domain:
 def card_blocks(manifest: Mapping[str, Any]) -> dict[str, str]:
     """What the blocks of the card hold that depend on the release."""
     return {
+        "shown": _shown_line(manifest),
         "release": _release_lines(manifest),
+        "example": _example(manifest),
+        "preview-example": _preview_example(manifest),
+        "index-example": _index_example(manifest),
         "configs": _configs_table(manifest),
         "classes": _classes_table(manifest),
         "files": _files_table(manifest),
@@ -182,6 +188,52 @@ def _release_lines(manifest: Mapping[str, Any]) -> str:
         return text
     departures = "; ".join(manifest["departures"])
     return f"{text}\n\n" + _wrapped(f"**This build departs from release {manifest['version']}**: {departures}.")
+
+
+def _shown_line(manifest: Mapping[str, Any]) -> str:
+    """The classes, by motion."""
+    profiles: dict[tuple[str, ...], dict[str, None]] = {}
+    for name, config in manifest["configs"].items():
+        domain = domain_of(name, config)
+        profiles.setdefault(domain.motion_profile.class_names, {})[f"`{domain.profile}`"] = None
+    told = "; ".join(f"in motion {' and '.join(names)}: {', '.join(words)}" for words, names in profiles.items())
+    return _wrapped(f"Classes {told}.")
+
+
+def _example(manifest: Mapping[str, Any]) -> str:
+    name, config = next(iter(manifest["configs"].items()))
+    domain = domain_of(name, config)
+    return _python(
+        "from datasets import load_dataset",
+        "",
+        f'clips = load_dataset("{REPO}", "{name}", split="train", revision="v{manifest["version"]}")',
+        f'clips.features["labels"].names  # {list(domain.motion_profile.class_names)}',
+        'frames = clips.with_format("numpy", columns=["clips"], dtype="uint8")  # without a dtype they come as int64',
+        f'frames[0]["clips"].shape  # {(domain.num_frames, domain.size_px, domain.size_px)}',
+    )
+
+
+def _preview_example(manifest: Mapping[str, Any]) -> str:
+    name, config = next(iter(manifest["configs"].items()))
+    counts = config["splits"]["train"]["n_of_class"]
+    shown = next(word for word in domain_of(name, config).motion_profile.class_names if counts[word])
+    return _python(
+        f'preview = load_dataset("{REPO}", "{PREVIEW_CONFIG}", split="train", revision="v{manifest["version"]}")',
+        f'preview[0]["config"], preview[0]["class_name"]  # {(name, shown)}',
+        'preview[0]["strip"]  # a PIL image',
+    )
+
+
+def _index_example(manifest: Mapping[str, Any]) -> str:
+    path = list(manifest["configs"].values())[-1]["splits"]["train"]["index"]
+    return _python(
+        f'folder = "hf://datasets/{REPO}@v{manifest["version"]}"',
+        f'index = load_dataset("parquet", data_files=f"{{folder}}/{path}", split="train")',
+    )
+
+
+def _python(*lines: str) -> str:
+    return "\n".join(["```python", *lines, "```"])
 
 
 def _duplicates_table(manifest: Mapping[str, Any]) -> str:

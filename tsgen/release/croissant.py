@@ -87,7 +87,7 @@ RESPONSIBLE: dict[str, Any] = {
     "rai:dataCollection": "Rendered by a program from a seed; nothing was recorded. Labels are drawn first.",
     "rai:dataCollectionType": ["Others"],
     "rai:dataLimitations": [
-        "Five shapes of one small thing on 64x64 px are not actions: accuracies say nothing of those on natural video.",
+        "Paths of one small thing on 64x64 px are not actions: accuracies say nothing of those on natural video.",
         "High accuracy on configs of the motion `paper` does not prove that a model uses temporal order.",
     ],
     "rai:dataBiases": [
@@ -123,6 +123,8 @@ def croissant_of(manifest: Mapping[str, Any], files: Mapping[str, tuple[str, int
     if absent:
         raise DataError(f"{len(absent)} files of the manifest are not there, the first is {absent[0]}.")
     rows = sum(facts["n"] for _, _, facts in splits_of(manifest))
+    told = "; ".join(manifest["departures"])
+    departs = f" This build departs from release {version}: {told}." if told else ""
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -130,7 +132,7 @@ def croissant_of(manifest: Mapping[str, Any], files: Mapping[str, tuple[str, int
         "name": manifest["name"],
         "description": f"{PRETTY_NAME}: {rows} clips of 20 grey frames, 64x64 px, in which only motion tells the "
         f"classes apart, in {len(manifest['configs'])} configs that differ in what moves, before what, by what law. "
-        f"Digits: {terms.digits}",
+        f"Digits: {terms.digits}{departs}",
         "version": version,
         "datePublished": PUBLISHED[version],
         "license": [*terms.urls, *([terms.digits] if terms.name else [])],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Iterator
@@ -85,8 +86,11 @@ def remove_release(out: Path) -> None:
 
 
 def clear_partials(out: Path) -> None:
-    """Remove half-written files of processes that were killed. Call it with the folder locked: no other writes."""
-    for path in out.rglob(".*.partial-*"):
+    """Remove what processes that were killed had half written of a release's files, and nothing that only looks alike.
+
+    Call it after :func:`check_out`, with the folder locked: no other process writes, no folder is a link.
+    """
+    for path in _partials(out):
         path.unlink()
 
 
@@ -104,18 +108,24 @@ def _own_files(out: Path) -> Iterator[Path]:
     return (path for name in _known_files() if (path := out / name).is_file() and not path.is_symlink())
 
 
+def _partials(out: Path) -> Iterator[Path]:
+    for final in (out / name for name in _known_files()):
+        for path in final.parent.glob(f".{glob.escape(final.name)}.partial-*"):
+            if path.is_file() and not path.is_symlink():
+                yield path
+
+
 def _foreign(out: Path) -> Iterator[Path]:
     known = set(_known_files())
     folders = {parent.as_posix() for name in known for parent in Path(name).parents}
+    known |= {path.relative_to(out).as_posix() for path in _partials(out)}
     for root, inner, files in os.walk(out):
         here = Path(root).relative_to(out)
         ignored = NOT_CONTENT if Path(root) == out else ()
         inner[:] = [name for name in inner if name not in ignored]
         for name in [name for name in (*files, *inner) if name not in ignored]:
             path = here / name
-            is_partial = name.startswith(".") and ".partial-" in name
-            is_known = path.as_posix() in (folders if name in inner else known) or is_partial
-            if not is_known or (out / path).is_symlink():
+            if path.as_posix() not in (folders if name in inner else known) or (out / path).is_symlink():
                 yield out / path
 
 

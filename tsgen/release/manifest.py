@@ -1,6 +1,7 @@
 """``release.json``: the manifest of a release. Written from what was built, read as from outside.
 
-It holds no dates and no paths of the machine, so two builds of one recipe by the same libraries are equal byte by byte.
+It holds no dates and no paths of the machine, so two builds of one recipe by the same libraries have equal
+manifests; but for ``bytes``, as an HDF5 file can be packed a little tighter or looser (docs/release.md, "Building").
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tsgen.release.plan import (
     Plan,
     Recipes,
     clip_file,
+    domain_of,
 )
 from tsgen.release.terms import terms_of
 from tsgen.vocabulary import SPLITS
@@ -125,14 +127,16 @@ def manifest_of(folder: Path, plan: Plan, recipes: Recipes, contents: Contents) 
         "made_with": made_with(),
         "digits_source": digits_source,
         "digits_sha256": digits,
-        "licenses": {
-            "clips": LICENCE,
-            "digits": digits_source and terms_of({"digits_source": digits_source}).digits,
-        },
+        "licenses": licenses_of(digits_source),
         "configs": configs,
         "audit": {config: duplicates({split: contents[config, split] for split in SPLITS}) for config in plan.configs},
         "about": ABOUT,
     }
+
+
+def licenses_of(digits_source: str | None) -> dict[str, str | None]:
+    """What the manifest says of the terms; ``digits_source`` None: no digits are shown."""
+    return {"clips": LICENCE, "digits": digits_source and terms_of({"digits_source": digits_source}).digits}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -192,6 +196,21 @@ def recipe_of(manifest: dict[str, Any], config: str, split: str) -> Recipe:
             "digits_sha256": manifest["digits_sha256"].get(partition) if has_digits else None,
         }
     )
+
+
+def check_domains(recipes: Recipes) -> None:
+    """Raise DataError when a configuration is drawn otherwise than this version draws it.
+
+    The manifest's own recipes prove nothing: whoever forges clips writes the recipe of these into it.
+    """
+    for config, recipe in ((config, recipe) for (config, _), recipe in recipes.items()):
+        theirs, mine = recipe.domain.to_json(), domain_of(config).to_json()
+        name = next((name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)), None)
+        if name is not None:
+            raise DataError(
+                f"{MANIFEST_FILE}: the recipe of {config} is not that of this version: {name} is "
+                f"{str(theirs.get(name))[:60]!r} instead of {str(mine.get(name))[:60]!r}."
+            )
 
 
 def _check_fields(value: Any, fields: dict[str, type | tuple[type, ...]], where: str) -> None:

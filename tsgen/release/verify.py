@@ -9,10 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tsgen.clipfile import CLIPS, COLUMNS
 from tsgen.clipset import open_clips
 from tsgen.common.errors import DataError, RacError, UsageError
-from tsgen.common.h5guard import open_guarded
 from tsgen.common.sums import SUMS_FILE, check_sums, read_sums
 from tsgen.common.tables import require_pyarrow
 from tsgen.digits import (
@@ -27,17 +25,19 @@ from tsgen.digits import (
 )
 from tsgen.recipe import Recipe
 from tsgen.release.contents import Content, Contents, read_content
-from tsgen.release.manifest import MANIFEST_FILE, manifest_of, plan_of, read_manifest, recipe_of
+from tsgen.release.extras import clip_file_problems, file_problems, strip_file_problems, text_problems
+from tsgen.release.manifest import MANIFEST_FILE, check_domains, manifest_of, plan_of, read_manifest, recipe_of
 from tsgen.release.plan import Recipes
-from tsgen.release.strips import strips_of, strips_problems, viewer_columns
+from tsgen.release.strips import VIEWER_COLUMNS, strips_of, strips_problems, viewer_columns
 from tsgen.release.tables import index_table, preview_table, table_problems
 from tsgen.verify import verify_file
 
 LEVELS: dict[str, str] = {
     "sums": "every file has the SHA-256 that is listed",
-    "values": "every file has its SHA-256, every clip file its content hash; tables and manifest say what is in them",
-    "rebuilt": "every file has its SHA-256, tables and manifest say what is in the clip files, and every value of "
-    "these was made again from the recipe",
+    "values": "every file has its SHA-256, every clip file its content hash; tables, manifest, card and terms are "
+    "those of these files, and there is nothing else",
+    "rebuilt": "every file has its SHA-256, tables, manifest, card and terms are those of the clip files, every value "
+    "of these was made again from the recipe, and there is nothing else",
 }
 """How far a verification goes, and what is true when it finds nothing."""
 
@@ -94,29 +94,37 @@ def verify_release(
     """Check a release folder of unknown origin and list everything that is wrong.
 
     ``quick``: SHA256SUMS alone. Else every clip file is opened through the guard and its content hash computed anew,
-    the tables are compared with it row by row and the manifest with all of them; with ``rebuild`` every value is made
-    again from the recipe. ``digits`` as in :func:`tsgen.digits.load_digits`; the embedded ones are found without it.
+    the tables are compared with it row by row and the manifest with all of them, card, Croissant, licence and
+    attribution with what the manifest gives; no other file or attribute may be there. With ``rebuild`` every value is
+    made again from the recipe, which must be this version's. ``digits`` as in :func:`tsgen.digits.load_digits`; the
+    embedded ones are found without it.
 
-    Raises UsageError when there is no such folder, DataError when it has no SHA256SUMS or no manifest of this version.
+    Raises UsageError when there is no such folder, DataError when it has no SHA256SUMS, no manifest of this version,
+    or a configuration that is drawn otherwise than here.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder.")
     problems = check_sums(folder, workers=workers)
-    files = len(read_sums(folder / SUMS_FILE))
+    sums = read_sums(folder / SUMS_FILE)
     if quick:
-        return ReleaseReport(str(folder), "sums", files, 0, tuple(problems))
+        return ReleaseReport(str(folder), "sums", len(sums), 0, tuple(problems))
     require_pyarrow()
     manifest = read_manifest(folder)
     plan = plan_of(manifest)
     recipes: Recipes = {part: recipe_of(manifest, *part) for part in plan.parts}
+    check_domains(recipes)
+    problems += file_problems(sums, plan)
     source, not_rebuilt = _digits(manifest, recipes, digits) if rebuild else (None, {})
     contents, found = _check_parts(folder, manifest, recipes, rebuild, not_rebuilt, source, workers, quiet)
     problems += found
     if len(contents) == len(recipes):
         problems += _contradictions(manifest, manifest_of(folder, plan, recipes, contents))
+    problems += text_problems(folder, manifest, sums)
     clips = sum(recipe.n for recipe in recipes.values())
-    return ReleaseReport(str(folder), "rebuilt" if rebuild else "values", files, clips, tuple(problems), not_rebuilt)
+    return ReleaseReport(
+        str(folder), "rebuilt" if rebuild else "values", len(sums), clips, tuple(problems), not_rebuilt
+    )
 
 
 def _check_parts(
@@ -137,7 +145,7 @@ def _check_parts(
         facts = manifest["configs"][config]["splits"][split]
         if not (folder / facts["file"]).is_file():
             return None, []  # the sums tell
-        content, problems = _check_values(folder, facts, recipes[part], config)
+        content, problems = _check_values(folder, manifest, recipes[part], config)
         if content is not None and rebuild and config not in not_rebuilt:
             outcome = verify_file(folder / facts["file"], source)
             if not outcome.is_identical:
@@ -158,13 +166,12 @@ def _check_parts(
     return contents, found
 
 
-def _check_values(folder: Path, facts: dict[str, Any], recipe: Recipe, config: str) -> tuple[Content | None, list[str]]:
+def _check_values(
+    folder: Path, manifest: dict[str, Any], recipe: Recipe, config: str
+) -> tuple[Content | None, list[str]]:
+    facts = manifest["configs"][config]["splits"][recipe.split]
     path = folder / facts["file"]
     try:
-        with open_guarded(path) as file:
-            strange = sorted(set(file) - {CLIPS, *COLUMNS})
-            if strange:
-                raise DataError(f"{path} holds what no clip file has: {', '.join(map(ascii, strange[:5]))}.")
         with open_clips(path) as clip_set:
             content = read_content(clip_set, recipe)
             strips = strips_of(clip_set)
@@ -175,16 +182,18 @@ def _check_values(folder: Path, facts: dict[str, Any], recipe: Recipe, config: s
             }
     except DataError as problem:
         return None, [str(problem)]
-    return content, [
-        f"{name}: {problem}"
-        for name, check in checks.items()
-        if (folder / name).is_file()
-        for problem in check(folder / name)
-    ]
+    problems = clip_file_problems(path, recipe, content.content_hash, manifest)
+    for name, check in checks.items():
+        if (folder / name).is_file():
+            problems += [f"{name}: {problem}" for problem in check(folder / name)]
+    if (folder / facts["strips"]).is_file():
+        meanings = {name: meaning for name, (_, meaning) in VIEWER_COLUMNS.items()}
+        problems += strip_file_problems(folder / facts["strips"], meanings, manifest)
+    return content, problems
 
 
 def _contradictions(manifest: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """What the manifest says otherwise than the files do. Versions and licences are its word alone."""
+    """What the manifest says otherwise than the files do. What files cannot say is in ``extras.py``."""
     of_its_time = {"version", "generator_version", "made_with", "licenses", "about"}
     if manifest["version"] != found["version"]:
         of_its_time.add("departures")  # from a release that had other configurations
