@@ -31,7 +31,6 @@ from tsgen.common.files import write_json_atomic
 from tsgen.common.intervals import LEVEL
 
 ASKED = "calibration.json"
-MAX_LOG = 700.0  # of what a float holds
 SWAP = ("O-swap", "O")
 MEASURES: dict[Pair, str] = {
     ("T", "S1"): "T/S1, true masks",
@@ -47,8 +46,8 @@ MEASURES: dict[Pair, str] = {
 @dataclass(frozen=True)
 class CalibrationRow:
     """One family at one rho. ``accuracies``: domain -> interval; ``ratios``: of MEASURES, None where not defined;
-    ``data``: domain -> content hash of its clips; ``clips``: domain -> how many; ``valid``: V is above guessing by its
-    interval. Ratios that are not valid mean nothing and take no part in trends.
+    ``data``: domain -> content hash of its clips; ``valid``: V is above guessing by its interval. Ratios that are not
+    valid mean nothing and take no part in trends.
     """
 
     title: str
@@ -59,7 +58,6 @@ class CalibrationRow:
     accuracies: dict[str, Estimate]
     ratios: dict[Pair, Estimate | None]
     data: dict[str, str] = field(default_factory=dict)
-    clips: dict[str, int] = field(default_factory=dict)
     valid: bool = True
 
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +70,6 @@ class CalibrationRow:
             "accuracies": {domain: one.to_json() for domain, one in self.accuracies.items()},
             "ratios": {name_of(pair): one and one.to_json() for pair, one in self.ratios.items()},
             "data": self.data,
-            "clips": self.clips,
             "above_guessing": self.valid,
         }
 
@@ -88,7 +85,6 @@ class CalibrationRow:
             accuracies={domain: _estimate(one) for domain, one in value["accuracies"].items()},
             ratios={pair: one and _estimate(one) for pair in MEASURES for one in [value["ratios"][name_of(pair)]]},
             data=value["data"],
-            clips=value["clips"],
             valid=value["above_guessing"],
         )
 
@@ -99,7 +95,7 @@ def _estimate(value: dict[str, Any]) -> Estimate:
 
 @dataclass(frozen=True)
 class Trend:
-    """``slope`` of the log of a ratio per unit of rho; ``factor``: from rho = 0 to 1, with the same interval."""
+    """``slope``: what a ratio gains from rho = 0 to 1, with its interval; ``points``: from so many rhos."""
 
     title: str
     measure: Pair
@@ -114,13 +110,8 @@ class Trend:
             return "rises"
         return "falls" if self.high < 0 else "no trend seen"
 
-    @property
-    def factor(self) -> tuple[float, float, float]:
-        value, low, high = (math.exp(min(log, MAX_LOG)) for log in (self.slope, self.low, self.high))
-        return value, low, high
-
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "measure": name_of(self.measure), "factor": self.factor, "verdict": self.verdict}
+        return {**asdict(self), "measure": name_of(self.measure), "verdict": self.verdict}
 
 
 def calibrate(
@@ -212,42 +203,33 @@ def row_of(title: str, rho: float, directory: RunDirectory) -> CalibrationRow:
     }
     ratios = ratios_of(config, predictions, tuple(MEASURES))
     data = {domain: predictions[config.seeds[0], domain].content_hash for domain in accuracies}
-    clips = {domain: len(predictions[config.seeds[0], domain].label) for domain in accuracies}
     valid = scoring.score(directory.entry(), predictions).valid
-    return CalibrationRow(title, config.model, config.hidden, rho, config.seeds, accuracies, ratios, data, clips, valid)
+    return CalibrationRow(title, config.model, config.hidden, rho, config.seeds, accuracies, ratios, data, valid)
 
 
 def trends_of(rows: Sequence[CalibrationRow]) -> list[Trend]:
-    """Of each family and measure with three rhos or more: a line through the logs of the ratios, by least squares.
+    """Of each family and measure with three rhos or more: a line through the ratios over rho, by least squares.
 
     Its interval comes from how far the points lie off the line (Student's t), and so carries what trainings differ by,
-    which the interval of one training's ratio does not. A ratio of 0 is taken as that of half a hit.
+    which the interval of one training's ratio does not.
     """
     found = []
     for title in dict.fromkeys(row.title for row in rows):
         for pair in MEASURES:
-            values = [(row.rho, _positive(row, pair)) for row in rows if row.title == title and row.valid]
-            points = [(rho, math.log(value)) for rho, value in values if value is not None]
+            ratios = [(row.rho, row.ratios[pair]) for row in rows if row.title == title and row.valid]
+            points = [(rho, one.value) for rho, one in ratios if one is not None]
             if len({rho for rho, _ in points}) >= 3:
                 found.append(_trend(title, pair, points))
     return found
-
-
-def _positive(row: CalibrationRow, pair: Pair) -> float | None:
-    one = row.ratios[pair]
-    if one is None or one.value > 0:
-        return None if one is None else one.value
-    over, under = pair
-    return 0.5 / row.clips[over] / row.accuracies[under].value
 
 
 def _trend(title: str, pair: Pair, points: Sequence[tuple[float, float]]) -> Trend:
     from scipy.special import stdtrit
 
     n = len(points)
-    mean_rho, mean_log = (sum(each) / n for each in zip(*points, strict=True))
+    mean_rho, mean = (sum(each) / n for each in zip(*points, strict=True))
     spread = sum((rho - mean_rho) ** 2 for rho, _ in points)
-    slope = sum((rho - mean_rho) * (log - mean_log) for rho, log in points) / spread
-    rest = sum((log - mean_log - slope * (rho - mean_rho)) ** 2 for rho, log in points)
+    slope = sum((rho - mean_rho) * (value - mean) for rho, value in points) / spread
+    rest = sum((value - mean - slope * (rho - mean_rho)) ** 2 for rho, value in points)
     half = float(stdtrit(n - 2, (1 + LEVEL) / 2)) * math.sqrt(rest / (n - 2) / spread)
     return Trend(title, pair, slope, slope - half, slope + half, n)

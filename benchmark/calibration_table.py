@@ -27,33 +27,30 @@ WORDS = (
 
 def render_calibration(rows: Sequence[CalibrationRow], trends: Sequence[Trend]) -> str:
     """Plain text: a line for each family and rho, and the trend of each measure; no trailing newline."""
-    width = 19
-    head = f"{'family':<12}{'rho':>5}{'V':>19}  " + "".join(f"{SHORT[pair]:<{width}}" for pair in MEASURES)
+    width, shown = 19, _shown(rows)
+    head = f"{'family':<12}{'rho':>5}{'V':>19}  " + "".join(f"{SHORT[pair]:<{width}}" for pair in shown)
     lines = [head.rstrip(), "-" * len(head.rstrip())]
     for row in rows:
-        cells = "".join(f"{_cell(row.ratios[pair]):<{width}}" for pair in MEASURES)
+        cells = "".join(f"{_cell(row.ratios[pair]):<{width}}" for pair in shown)
         lines.append(f"{row.title:<12}{row.rho:>5g}{_source(row):>19}  {cells}".rstrip())
-    lines += ["", "From rho = 0 to 1 a ratio is multiplied by (line through the logs of the points):"]
+    lines += ["", "From rho = 0 to 1 a ratio gains (a line through the points):"]
     for trend in trends:
-        value, low, high = trend.factor
-        lines.append(
-            f"{trend.title:<12}{SHORT[trend.measure]:<12}{value:>6.2f} [{low:.2f}, {high:.2f}]  {trend.verdict} "
-            f"({trend.points} points)"
-        )
+        lines.append(f"{trend.title:<12}{SHORT[trend.measure]:<12}{_gain(trend)} ({trend.points} points)")
     return "\n".join([*lines, "", *textwrap.wrap(WORDS, 120)])
 
 
 def markdown(rows: Sequence[CalibrationRow], trends: Sequence[Trend]) -> str:
     """The same as two tables, for the documentation."""
-    names = [SHORT[pair].replace("*", "\\*") for pair in MEASURES]
+    shown = _shown(rows)
+    names = [SHORT[pair].replace("*", "\\*") for pair in shown]
     lines = ["| family | rho | V | " + " | ".join(names) + " |", "|---|---|---|" + "---|" * len(names)]
     for row in rows:
-        cells = [_source(row), *(_cell(row.ratios[pair]) for pair in MEASURES)]
+        cells = [_source(row), *(_cell(row.ratios[pair]) for pair in shown)]
         lines.append(f"| {row.title} | {row.rho:g} | " + " | ".join(cells) + " |")
     titles = list(dict.fromkeys(trend.title for trend in trends))
-    lines += ["", "| from rho = 0 to 1 | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
+    lines += ["", "| gained from rho = 0 to 1 | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
     of = {(trend.title, trend.measure): trend for trend in trends}
-    for pair, name in zip(MEASURES, names, strict=True):
+    for pair, name in zip(shown, names, strict=True):
         cells = [_trend_cell(of.get((title, pair))) for title in titles]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -65,7 +62,8 @@ def figure_of(rows: Sequence[CalibrationRow]) -> Figure:
     styles = {title: FAMILIES.get(title, number) for number, title in enumerate(titles)}
     ticks = {rho: f"{rho:g}" for rho in sorted({row.rho for row in rows})}
     drawings = []
-    for pair, title in MEASURES.items():
+    for pair in _shown(rows):
+        title = MEASURES[pair]
         lines = [Curve(styles[name], tuple(_point(row, pair) for row in rows if row.title == name)) for name in titles]
         points = [point for line in lines for point in line.points if point]
         highs = [point.high for point in points if math.isfinite(point.high)]
@@ -84,6 +82,11 @@ def _point(row: CalibrationRow, pair: Pair) -> Point | None:
     return Point(row.rho, one.value, one.low, one.high, f"{row.title}, rho = {row.rho:g}: {_cell(one)}")
 
 
+def _shown(rows: Sequence[CalibrationRow]) -> list[Pair]:
+    """Not all data have all domains."""
+    return [pair for pair in MEASURES if any(row.ratios[pair] is not None for row in rows)]
+
+
 def _source(row: CalibrationRow) -> str:
     return ("" if row.valid else "! ") + _cell(row.accuracies[VIDEO_SOURCE])
 
@@ -96,7 +99,8 @@ def _cell(one: Estimate | None) -> str:
 
 
 def _trend_cell(trend: Trend | None) -> str:
-    if trend is None:
-        return "-"
-    value, low, high = trend.factor
-    return f"x {value:.2f} [{low:.2f}, {high:.2f}], {trend.verdict}, {trend.points} points"
+    return "-" if trend is None else f"{_gain(trend)}, {trend.points} points"
+
+
+def _gain(trend: Trend) -> str:
+    return f"{trend.slope:+.2f} [{trend.low:+.2f}, {trend.high:+.2f}] {trend.verdict}"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.calibration import CalibrationRow, trends_of
+from benchmark.calibration_table import markdown
 from benchmark.results import RunDirectory
 from benchmark.sweep.store import SweepDirectory
 from benchmark.sweep.summary import record, render_summary, summarise
@@ -23,7 +25,7 @@ REFERENCE = SweepDirectory(ROOT / "benchmark" / "reference_results" / "ts-cpu")
 AUDITS = ROOT / "docs" / "results" / "audit"
 # What a test can afford: the same commands with less to do.
 CHEAPER = {
-    "rac-bench run --experiment": "--shrink 64 --epochs 1 --batch-size 8 --level 0.05 --threads 1",
+    "rac-bench run --experiment": "--shrink 64 --epochs 3 --batch-size 4 --learning-rate 0.02 --level 0.05 --threads 1",
     "rac-bench run": "--epochs 1 --n-train 64 --n-val 40 --n-target 40 --digits embedded --threads 1",
     "rac-bench probe": "--digits embedded --threads 1",
     "rac-bench predict": "--digits embedded",
@@ -136,3 +138,12 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("name", ["shapes"])
+def test_the_calibration_tables_are_what_their_records_give(name):
+    record = json.loads((ROOT / "docs" / "results" / "calibration" / f"{name}.json").read_text())
+    rows = [CalibrationRow.from_json(row) for row in record["rows"]]
+    trends = trends_of(rows)
+    assert [(one["verdict"], one["points"]) for one in record["trends"]] == [(t.verdict, t.points) for t in trends]
+    assert markdown(rows, trends) in (ROOT / "docs" / "calibration.md").read_text()
