@@ -33,7 +33,8 @@ def render_calibration(rows: Sequence[CalibrationRow], trends: Sequence[Trend]) 
     for row in rows:
         cells = "".join(f"{_cell(row.ratios[pair]):<{width}}" for pair in shown)
         lines.append(f"{row.title:<12}{row.rho:>5g}{_source(row):>19}  {cells}".rstrip())
-    lines += ["", "From rho = 0 to 1 a ratio gains (a line through the points):"]
+    if trends:
+        lines += ["", "From rho = 0 to 1 a ratio gains (a line through the points):"]
     for trend in trends:
         lines.append(f"{trend.title:<12}{SHORT[trend.measure]:<12}{_gain(trend)} ({trend.points} points)")
     return "\n".join([*lines, "", *textwrap.wrap(WORDS, 120)])
@@ -47,6 +48,8 @@ def markdown(rows: Sequence[CalibrationRow], trends: Sequence[Trend]) -> str:
     for row in rows:
         cells = [_source(row), *(_cell(row.ratios[pair]) for pair in shown)]
         lines.append(f"| {row.title} | {row.rho:g} | " + " | ".join(cells) + " |")
+    if not trends:
+        return "\n".join(lines) + "\n"
     titles = list(dict.fromkeys(trend.title for trend in trends))
     lines += ["", "| gained from rho = 0 to 1 | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
     of = {(trend.title, trend.measure): trend for trend in trends}

@@ -140,7 +140,7 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize("name", ["shapes"])
+@pytest.mark.parametrize("name", ["shapes", "mini"])
 def test_the_calibration_tables_are_what_their_records_give(name):
     record = json.loads((ROOT / "docs" / "results" / "calibration" / f"{name}.json").read_text())
     rows = [CalibrationRow.from_json(row) for row in record["rows"]]

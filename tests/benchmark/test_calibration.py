@@ -134,6 +134,8 @@ def test_no_trend_of_two_points():
     assert not trends_of(rows_of([1.0, 2.0], rhos=(0.0, 1.0)))
     rows = rows_of([1.0, None, 2.0, None, None])
     assert not trends_of(rows) and "-" in render_calibration(with_accuracy(rows), [])
+    assert "gains" not in render_calibration(with_accuracy(rows), [])
+    assert "gained" not in markdown(with_accuracy(rows), [])
 
 
 def test_the_figure_draws_values_where_they_are():
