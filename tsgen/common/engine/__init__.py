@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -46,11 +46,16 @@ class Work(Generic[Unit, Result]):
     cpus: float = 1.0
     gpus: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.cpus < 0 or self.gpus < 0 or not self.cpus + self.gpus:
+            raise UsageError(f"a unit cannot take {self.cpus:g} CPUs and {self.gpus:g} GPUs; it takes some of either.")
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """``name``: a key of :data:`ENGINES`; ``workers``: processes, None for one a core (ray: as the cluster has);
-    ``address`` of a Ray cluster, None for one that is started on this machine and ends with the command.
+    """``name``: a key of :data:`ENGINES`; ``workers``: units side by side at most, None for one a core (ray: as many as
+    the cluster has room for, 0 too); ``address`` of a Ray cluster, None for one that is started on this machine and
+    ends with the command.
     """
 
     name: str = "processes"
@@ -74,7 +79,9 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True)
 class Finished(Generic[Unit, Result]):
-    """How a unit went: its result, or the problem. A lost process is a :class:`UnitError`."""
+    """How a unit went: its result, or the problem: foreseen (RacError, OSError), or a :class:`UnitError` that tells
+    what nobody foresaw and lost processes.
+    """
 
     unit: Unit
     result: Result | None = None
@@ -98,8 +105,9 @@ def run_units(
 ) -> Iterator[Finished[Unit, Result]]:
     """Every unit once, as they are finished; a unit that fails ends none of the others.
 
-    Raises what ``work.start`` raises, UsageError for an engine that is not installed or not reached, and UnitError when
-    processes keep dying. Units that are under way when the caller stops asking are given up.
+    Raises what ``work.start`` raises (UnitError for what nobody foresaw), UsageError for an engine that is not
+    installed, not reached or has no machine for such units, and UnitError when processes keep dying. Units that are
+    under way when the caller stops asking are given up.
     """
     options = options or EngineOptions()
     engine = importlib.import_module(ENGINES[options.name])
@@ -116,14 +124,19 @@ def results(
     """
     failed: list[str] = []
     done = 0
-    for one in finished:
-        if one.problem is None:
-            done += 1
-            yield one.unit, one.result  # type: ignore[misc]  # a result may be None by its own right
-        elif isinstance(one.problem, at_once):
-            raise one.problem
-        else:
-            failed.append(f"{name(one.unit)}: {one.problem}")
+    try:
+        for one in finished:
+            if one.problem is None:
+                done += 1
+                yield one.unit, one.result  # type: ignore[misc]  # a result may be None by its own right
+            elif isinstance(one.problem, at_once):
+                raise one.problem
+            else:
+                failed.append(f"{name(one.unit)}: {one.problem}")
+    finally:
+        # At once: a traceback that is still looked at would keep the workers.
+        if isinstance(finished, Generator):
+            finished.close()
     if failed:
         more = f"\n... and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
         raise UnitsFailed(

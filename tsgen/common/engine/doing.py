@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 from tsgen.common.engine import Result, Unit, UnitError, Work
-from tsgen.common.errors import RacError
+from tsgen.common.errors import DataError, RacError, UsageError
 
 _begun: list[str] = []
 """The token of the work this process has started for: a process may see several, one after the other."""
@@ -28,28 +28,29 @@ def perform(token: str, work: Work[Unit, Result], unit: Unit) -> tuple[Result | 
             if work.start is not None:
                 work.start(*work.arguments)
             _begun[:] = [token]
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         return None, StartFailed(sendable(problem))
     try:
         return work.run(unit), None
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         return None, sendable(problem)
 
 
-def sendable(problem: Exception) -> Exception:
+def sendable(problem: BaseException) -> Exception:
     """The problem itself where it is foreseen and can be pickled, else one that tells all of it in words."""
     if isinstance(problem, (RacError, OSError)):
         try:
             pickle.loads(pickle.dumps(problem))
         except Exception:
-            return type_alike(problem)
+            return _type_alike(problem)
         return problem
-    return UnitError("".join(traceback.format_exception(problem)).rstrip())
+    what = "".join(traceback.format_exception_only(problem)).strip()
+    # The last frame is that of the one who caught it.
+    frames = traceback.format_tb(problem.__traceback__ and problem.__traceback__.tb_next)
+    return UnitError(what + "\n" + "".join(frames).rstrip() if frames else what)
 
 
-def type_alike(problem: Exception) -> Exception:
+def _type_alike(problem: Exception) -> Exception:
     """Another of the same exit code, made of its text alone."""
-    from tsgen.common.errors import DataError, UsageError
-
     kinds: tuple[Any, ...] = (UsageError, DataError, OSError)
     return next((kind(str(problem)) for kind in kinds if isinstance(problem, kind)), UnitError(str(problem)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import secrets
@@ -11,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection
 from typing import Any
 
 from tsgen.common.engine import MOST_LOST_IN_A_ROW, EngineOptions, Finished, Result, Unit, UnitError, Work, serial
-from tsgen.common.engine.doing import StartFailed, perform
+from tsgen.common.engine.doing import StartFailed, perform, sendable
 
 AHEAD = 2
 """Units a process has waiting: enough that none is idle, few enough that a list of any length fits into memory."""
@@ -72,16 +73,18 @@ def _pooled(
     """
     # Spawned, not forked: a fork copies the locks of whatever threads run here.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _begin, (secrets.token_hex(8), work))
+    ending, alive = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, context, _begin, (ending, secrets.token_hex(8), work))
     waiting: dict[Future[Answer], Unit] = {}
     try:
         while True:
-            for unit in islice(left, 0 if suspects else ahead - len(waiting)):
-                try:
-                    waiting[pool.submit(_do, unit)] = unit
-                except BrokenProcessPool:
-                    suspects.append(unit)
-                    break
+            with _no_interrupt():
+                for unit in islice(left, 0 if suspects else ahead - len(waiting)):
+                    try:
+                        waiting[pool.submit(_do, unit)] = unit
+                    except BrokenProcessPool:
+                        suspects.append(unit)
+                        break
             if not waiting:
                 return
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
@@ -91,11 +94,29 @@ def _pooled(
                 except BrokenProcessPool:
                     suspects.append(unit)
                     continue
+                except Exception as unsent:  # the unit or its result cannot be pickled
+                    result, problem = None, sendable(unsent)
                 if isinstance(problem, StartFailed):
                     raise problem.problem
                 yield Finished(unit, result, problem)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        # Workers end when this closes, whatever they do: units under way are given up.
+        alive.close()
+        pool.shutdown(cancel_futures=True)
+        ending.close()
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Ctrl-C comes after the block; processes that are started in it do not see it before they can ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _mine: list[Any] = []
@@ -106,15 +127,17 @@ def _do(unit: Any) -> Answer:
     return perform(_mine[0], _mine[1], unit)
 
 
-def _begin(token: str, work: Work[Any, Any]) -> None:
+def _begin(ending: Connection, token: str, work: Work[Any, Any]) -> None:
     """A worker leaves Ctrl-C to its parent, and does not outlive it: after kill -9 nobody else would end it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_end_with, args=(ending,), daemon=True).start()
     _mine[:] = [token, work]
 
 
-def _end_with(parent: BaseProcess) -> None:
-    parent.join()
+def _end_with(ending: Connection) -> None:
+    """The other end is closed by the parent, or by the system after it."""
+    with contextlib.suppress(EOFError, OSError):
+        ending.recv_bytes()
     os._exit(1)
