@@ -12,6 +12,7 @@ COMMANDS = {
     "sweep": ("benchmark.sweep_commands:sweep", "Train a grid of models, h, sources and seeds, like the paper's."),
     "score": ("benchmark.submission_commands:score", "Compute the table of a run or a submission from predictions."),
     "predict": ("benchmark.submission_commands:predict", "Write a submission from runs, or by evaluating a model."),
+    "merge": ("benchmark.merge_commands:merge", "Join the parts of predict --shard, or sweeps of one protocol."),
     "validate": ("benchmark.submission_commands:validate", "List every problem of a submission."),
     "key": ("benchmark.key_commands:key", "Write the answer key of clips that tsgen did not make, like Diving48's."),
     "compare": ("benchmark.compare_commands:compare", "Two entries on the clips they share: differences, rr, tests."),

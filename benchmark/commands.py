@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -24,6 +26,7 @@ from benchmark.config import (
 )
 from benchmark.data_folder import DATA_HELP, data_folder
 from benchmark.experiments import LEAST_SIDE_PX, PREFIX, SMALL_FRAMES, check_frames
+from benchmark.launch import ENVIRONMENT, Launch, arguments_of, check_launch, launch
 from benchmark.models import (
     MODELS,
     OUTSIDE,
@@ -34,6 +37,8 @@ from benchmark.models import (
     is_outside,
     require_torch,
 )
+from tsgen.common.engine import EngineOptions
+from tsgen.common.engine.options import ADDRESS_HELP, chosen_engine
 from tsgen.common.errors import UsageError
 
 DEFAULTS = RunConfig()
@@ -91,7 +96,7 @@ def _override(name: str, kind: type, text: str) -> Callable[[Callable[..., None]
     help="Digits of the mnist domains: mnist, embedded, a directory with IDX files, or auto (MNIST if it can be had).",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--threads", type=int, help="CPU threads. [all cores]")
+@click.option("--threads", type=int, help="CPU threads of a process. [all cores; with --ranks or --engine ray: 1]")
 @_override("precision", str, f"Arithmetic of convolutions and products: {', '.join(PRECISIONS)}.")
 @click.option(
     "--pack",
@@ -108,6 +113,9 @@ def _override(name: str, kind: type, text: str) -> Callable[[Callable[..., None]
     help="Cache of clip files, or a release: a folder, or hf:USER/NAME@v1.0.0. [$RAC_DATA_DIR, else user cache]",
 )
 @click.option("--data", help=DATA_HELP)
+@click.option("--ranks", default=1, show_default=True, help="Processes that train each model together, one a GPU.")
+@click.option("--engine", default="serial", show_default=True, help="ray: the whole run on one machine of a cluster.")
+@click.option("--address", metavar="HOST:PORT", help=ADDRESS_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the table.")
 def run(
     preset: str | None,
@@ -125,6 +133,9 @@ def run(
     out: Path | None,
     resume: bool,
     data_dir: Path | None,
+    ranks: int,
+    engine: str,
+    address: str | None,
     as_json: bool,
     **overrides: Any,
 ) -> None:
@@ -136,13 +147,18 @@ def run(
     """
     from benchmark.engine.levels import parse_levels
 
+    how = chosen_engine(engine, address, None)
+    check_launch(how, ranks, device)
+    begin_again = None
+    if ranks > 1 or how.name != "serial":
+        begin_again = partial(_begin_again, how, ranks, device, threads)
     overrides |= {"max_epochs": epochs, "seeds": None if seeds is None else parse_seeds(seeds)}
     if experiment is not None:
         fixed = {name: overrides.pop(name) for name in ("model", "hidden", "source")} | {"preset": preset}
         _refuse_data_options(overrides, digits, data_dir)
         _refuse("--experiment fixes it", **fixed, levels=levels, pack=None if pack == "auto" else pack)
         where = {"device": device, "threads": threads, "resume": resume}
-        _run_experiment((experiment, shrink, level), data, out, overrides, where, as_json)
+        _run_experiment((experiment, shrink, level), data, out, overrides, where, as_json, begin_again)
         return
     if shrink is not None or level is not None:
         raise UsageError("--shrink and --level belong to --experiment; give --hidden, or --levels to keep checkpoints.")
@@ -152,6 +168,13 @@ def run(
     config, folder = _config_of(preset, data, overrides)
     require_torch()
     out = out or Path("runs") / f"{config.short_name}-{config.preset}"
+    if begin_again is not None:
+        from benchmark.engine.ranks import Ranks
+        from benchmark.results import RunDirectory
+
+        Ranks(0, ranks).check_batch(config.batch_size)
+        RunDirectory(out).check_free(config, resume=resume)
+        begin_again(out)
 
     from benchmark.data import data_directory
     from benchmark.engine.ranks import is_first_rank
@@ -179,6 +202,15 @@ def run(
         return
     click.echo(render(directory.scorecard()))
     click.echo(f"\nWritten to {out}: result.json, report.md, checkpoints, predictions of every clip.")
+
+
+def _begin_again(engine: EngineOptions, ranks: int, device: str, threads: int | None, out: Path) -> NoReturn:
+    """This command elsewhere, or in several processes; ends with its exit code. ``out`` was found free, or resumed."""
+    context = click.get_current_context()
+    environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    log = None if engine.name == "serial" else out.absolute().with_name(f"{out.name}.log")
+    one = Launch(arguments_of(context, "--resume"), ranks, Path.cwd(), environment, log)
+    context.exit(launch(one, engine, device, threads))
 
 
 def _interruptible(work: Callable[[], Done]) -> Done:
@@ -249,6 +281,7 @@ def _run_experiment(
     overrides: dict[str, Any],
     where: dict[str, Any],
     as_json: bool,
+    begin_again: Callable[[Path], NoReturn] | None,
 ) -> None:
     from benchmark.study import run_study
     from benchmark.study_record import StudyConfig
@@ -271,6 +304,10 @@ def _run_experiment(
         given = bed.overrides(given)
         _say_small({"shrink": study.shrink, "level": study.at} | given)
     folder = data_folder(data, _say)
+    if begin_again is not None:
+        if not where["resume"] and any(out.glob("*/config.json")):
+            raise UsageError(f"--out {out} holds an experiment; add --resume to go on with it, or give another --out.")
+        begin_again(out)
     rows = _interruptible(lambda: run_study(study, folder, out, overrides=given, say=_say, **where))
     if is_first_rank():
         click.echo((out / "result.json").read_text() if as_json else render_study(study, rows))

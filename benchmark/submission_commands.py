@@ -11,7 +11,9 @@ import click
 
 from benchmark.config import TARGETS, RunConfig, parse_seeds
 from benchmark.models import MODELS, require_torch
+from tsgen.common.engine.options import ADDRESS_HELP, ENGINE_HELP, chosen_engine
 from tsgen.common.errors import DataError, UsageError
+from tsgen.common.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
     from benchmark.submission.truth import AnswerKeys
@@ -150,7 +152,14 @@ def _keys(data: tuple[Path, ...], digits: str, allow_custom: bool) -> AnswerKeys
 @click.option("--digits", default="auto", show_default=True, help="Digits of the mnist domains, as in rac-bench run.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Cache of clip files, as in rac-bench run.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--threads", type=int, help="CPU threads. [all cores]")
+@click.option("--threads", type=int, help="CPU threads. [all cores; with processes and ray: 1]")
+@click.option("--engine", default="serial", show_default=True, metavar="NAME", help=ENGINE_HELP)
+@click.option("--address", metavar="HOST:PORT", help=ADDRESS_HELP)
+@click.option("--workers", type=int, help="Processes, with --engine processes. [as many as cores]")
+@click.option(
+    "--shard",
+    help="Only a part of the answers, from 0/n to n-1/n, into a folder beside OUT. Join them with rac-bench merge.",
+)
 @click.option("--title", help="Name of the submission. [model and source]")
 @click.option("--author", "authors", multiple=True, help="May be repeated.")
 @click.option("--protocol", help="How the model was trained, a sentence. [known for rac-bench's own runs]")
@@ -165,6 +174,10 @@ def predict(
     data_dir: Path | None,
     device: str,
     threads: int | None,
+    engine: str,
+    address: str | None,
+    workers: int | None,
+    shard: str | None,
     title: str | None,
     authors: tuple[str, ...],
     protocol: str | None,
@@ -177,14 +190,18 @@ def predict(
     """Write a submission: from finished runs (--run, no PyTorch needed), or by evaluating a trained model.
 
     A model is evaluated on the validation clips of the domain it was trained on and on every target, once for each
-    --checkpoint. A --model py:MODULE:FACTORY may bring its weights along instead.
+    --checkpoint. A --model py:MODULE:FACTORY may bring its weights along instead. With --engine and --shard each pair
+    of a seed and a domain is a unit.
     """
     from benchmark.submission.write import Words, submit_runs
 
     words = Words(title, authors, protocol, selection, family, pretraining)
+    how, part = chosen_engine(engine, address, workers), WHOLE if shard is None else Shard.parse(shard)
     if runs:
         given = [f"--{name.replace('_', '-')}" for name, value in request.items() if value is not None]
         given += ["--checkpoint"] if checkpoints else []
+        given += ["--engine"] if how.name != "serial" else []
+        given += [] if part.is_whole else ["--shard"]
         if given:
             raise UsageError(f"--run copies what a run predicted; leave out {', '.join(given)}.")
         submission = submit_runs(runs, out, words)
@@ -213,9 +230,14 @@ def predict(
             digits=digits,
             data_dir=data_directory(data_dir, lambda line: click.echo(line, err=True)),
             device=device,
-            threads=threads,
+            threads=threads if threads is not None or how.name == "serial" else 1,
+            engine=how,
+            shard=part,
             say=lambda line: click.echo(line, err=True),
         )
+    if not part.is_whole:
+        click.echo(f"{part.path(out)} holds shard {part}. When all are done: rac-bench merge PARTS... --out {out}")
+        return
     files = len(submission.seeds) * len(submission.domains)
     click.echo(f"Written to {out}: submission.json and {files} files of answers.")
     _say_if_custom(submission.domains)

@@ -13,7 +13,9 @@ import click
 from benchmark.config import PRECISIONS, TARGETS, RunConfig
 from benchmark.models import MODELS, PAPER_HIDDEN
 from benchmark.sweep.grid import SWEEP_PRESETS
+from tsgen.common.engine.options import chosen_engine, engine_options
 from tsgen.common.errors import UsageError
+from tsgen.common.shards import Shard
 
 if TYPE_CHECKING:
     from benchmark.sweep.grid import Job
@@ -54,8 +56,14 @@ def _protocol_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Cache of clip files, as in rac-bench run.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--workers", type=int, help="Processes. [as many as cores; 1 on a GPU]")
-@click.option("--threads", default=1, show_default=True, help="CPU threads of each worker.")
-@click.option("--shard", help="Only every n-th job beginning with the i-th: i/n. For machines without common files.")
+@click.option("--threads", default=1, show_default=True, help="CPU threads of each worker, or cores of each unit.")
+@engine_options
+@click.option(
+    "--gpus", type=float, help="With --engine ray: of a GPU for each job, like 0.25. [1 for ten of one model]"
+)
+@click.option(
+    "--shard", help="Only every n-th job, counted from the i-th, 0/n to n-1/n. Join them with rac-bench merge."
+)
 @click.option("--budget", help="Stop after a time like 900s, 30m or 2h, and begin nothing that would not end in it.")
 @click.option("--retry-failed", is_flag=True, help="Try failed jobs again, from their last epoch.")
 @click.option("--levels", help="Every job keeps checkpoints at these source validation accuracies too, like 0.3,0.35.")
@@ -74,6 +82,9 @@ def sweep(
     device: str,
     workers: int | None,
     threads: int,
+    engine: str,
+    address: str | None,
+    gpus: float | None,
     shard: str | None,
     budget: str | None,
     retry_failed: bool,
@@ -89,7 +100,7 @@ def sweep(
     however it ended, and several may work in one OUT. Exit code 4: all that could be done is done, but jobs failed.
     """
     started = time.monotonic()
-    from benchmark.sweep.grid import Grid, parse_budget, parse_shard, protocol_of
+    from benchmark.sweep.grid import Grid, parse_budget, protocol_of
     from benchmark.sweep.store import SweepDirectory
 
     if only_plan and only_summary:
@@ -101,7 +112,7 @@ def sweep(
     grid = Grid.parse(preset, models, hidden, sources, seeds)
     jobs = grid.jobs(preset, **overrides)
     if shard is not None:
-        jobs = grid.shard(jobs, parse_shard(shard))
+        jobs = grid.shard(jobs, Shard.parse(shard))
     budget_s = None if budget is None else parse_budget(budget)
     from benchmark.engine.levels import parse_levels
 
@@ -111,7 +122,7 @@ def sweep(
 
     from benchmark.sweep.run import Means, plan_sweep, run_sweep
 
-    means = Means(device, workers, threads, budget_s, started)
+    means = Means(device, workers, threads, budget_s, started, chosen_engine(engine, address, workers), gpus)
     if only_plan:
         from benchmark.sweep.plan import render_plan
 

@@ -17,7 +17,7 @@ from diving48_domains.decoding import require_av
 from diving48_domains.sampling import FRAMES_PER_CLIP
 from diving48_domains.video import DamagedVideo, read_frames
 from diving48_domains.vocabulary import DIVE_CLASSES
-from diving48_domains.workers import run_jobs
+from tsgen.common.engine import EngineOptions, Work, results, run_units
 from tsgen.common.files import sha256_file
 
 USUAL_RATES = (25.0, 30.0, 60.0)
@@ -127,10 +127,11 @@ class Audit:
         return "\n".join(lines)
 
 
-def audit_folder(folder: DivingFolder, workers: int = 1) -> Audit:
+def audit_folder(folder: DivingFolder, workers: int | None = 1) -> Audit:
     """Read all lists, then decode and hash every listed video once, ``workers`` at a time in processes of their own.
 
-    Raises DataError for a damaged list, and when a worker dies; damaged videos are findings, not errors.
+    Raises DataError for a damaged list, and UnitsFailed naming the videos that end a process; damaged videos are
+    findings, not errors.
     """
     require_av()
     lists = {split: folder.entries(split) for split in folder.splits}
@@ -138,7 +139,8 @@ def audit_folder(folder: DivingFolder, workers: int = 1) -> Audit:
     paths = {clip: folder.find_video(clip) for clip in clips}
     there = [(clip, path) for clip, path in paths.items() if path is not None]
     videos: dict[str, VideoFacts | None] = dict.fromkeys(clips)
-    examined = run_jobs(_examine, there, min(workers, len(there)))
+    finished = run_units(Work(_examine), there, EngineOptions(workers=workers))
+    examined = results(finished, lambda unit: unit[0])
     for (clip, _), facts in tqdm(examined, total=len(there), unit="video", disable=None):
         videos[clip] = facts
     listed = {path.name for _, path in there}

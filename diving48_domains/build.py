@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,19 +17,20 @@ from typing import Any
 from diving48_domains.annotations import ClipEntry, DivingFolder
 from diving48_domains.build_options import RESIZE_RULE, BuildOptions, check_encodable
 from diving48_domains.clip_build import Job, Places, build_clip
+from diving48_domains.division import check_shard
 from diving48_domains.domains import DOMAINS
 from diving48_domains.earlier import (
     JOURNAL_SUFFIX,
     MANIFEST_FILE,
     check_beside,
     check_outputs,
+    is_merged,
     read_finished,
     remove_earlier,
     video_path,
 )
-from diving48_domains.framestore import shard_path, shard_rows
 from diving48_domains.instance_file import InstanceFile
-from diving48_domains.jobs import check_videos, fill_stores, jobs_of, make_folder, work_off
+from diving48_domains.jobs import ClipWork, check_videos, fill_stores, jobs_of, make_folder, work_off
 from diving48_domains.manifest import (
     ClipRecord,
     Journal,
@@ -40,10 +41,12 @@ from diving48_domains.manifest import (
     write_manifest,
 )
 from diving48_domains.sampling import uniform_indices
-from diving48_domains.storewriter import Slots
+from diving48_domains.storewriter import Place, Slots
 from tsgen.common import VERSION
+from tsgen.common.engine import EngineOptions
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import check_free_space, sha256_file
+from tsgen.common.shards import WHOLE, Shard
 
 TRUTH_FILE = "truth.h5"
 FLUSH_VIDEOS = 16
@@ -80,34 +83,36 @@ def build(
     out: Path,
     options: BuildOptions | None = None,
     *,
-    workers: int | None = None,
+    engine: EngineOptions | None = None,
     limit: int | None = None,
-    shard: tuple[int, int] = (0, 1),
+    shard: Shard = WHOLE,
     force: bool = False,
     quiet: bool = False,
 ) -> BuildReport:
     """Write the domains of a split into ``out/<split>/`` and return what was written.
 
-    ``limit``: so many clips, evenly spread over the list (which is sorted by class); ``shard``: (index, count), a part
-    of the clips, for several machines; ``workers``: processes, None for one a core, 0 for none beside this one.
-    Raises UsageError when what is there was made otherwise (``force`` replaces it) and DataError as
-    :func:`~diving48_domains.clip_build.build_clip` does. After any error or kill the same call goes on.
+    ``limit``: so many clips, evenly spread over the list (which is sorted by class); ``shard``: of these;
+    :func:`~diving48_domains.merge.merge` joins them, and what was merged is there already. Raises UsageError when what
+    is there was made otherwise (``force`` replaces it), DataError as :func:`~diving48_domains.clip_build.build_clip`
+    does, and UnitsFailed when all are done but some, which ended their process. After any error or kill the same call
+    goes on.
     """
     options = options or BuildOptions()
-    index, count = shard
     target = out / split
-    manifest_path = shard_path(target / MANIFEST_FILE, index, count)
+    manifest_path = shard.path(target / MANIFEST_FILE)
     with InstanceFile(instances) as source:
-        entries = _entries(folder, split, limit, shard)
+        listed = _listed(folder, split, limit, shard)
+        entries = [listed[row] for row in shard.rows(len(listed))]
         jobs = jobs_of(folder, entries)
-        options = _with_size(options, entries, source)
+        options = _with_size(options, listed, source)
         key = _key(folder, split, source, options, limit, shard)
-        if options.on_bad_clip == "error":
+        if not force and not shard.is_whole and is_merged(target / MANIFEST_FILE, key | {"shard": [0, 1]}):
+            shard, key, manifest_path = WHOLE, key | {"shard": [0, 1]}, target / MANIFEST_FILE
+        elif options.on_bad_clip == "error":
             _check_complete(folder, jobs, source)
         facts = source.facts
     outputs = {
-        name: shard_path(target / f"{name}.h5", index, count) if options.form == "hdf5" else target / name
-        for name in options.domains
+        name: shard.path(target / f"{name}.h5") if options.form == "hdf5" else target / name for name in options.domains
     }
     if force:
         remove_earlier(target, shard, [one.clip_id for one in entries])
@@ -116,10 +121,10 @@ def build(
         check_outputs(there, outputs, options)
         return BuildReport(target, outputs, manifest_path, there, True)
     else:
-        check_beside(target, shard)
+        check_beside(target / MANIFEST_FILE, shard)
     for place in (target, *(outputs.values() if options.form != "hdf5" else ())):
         make_folder(place)
-    run = _Run(jobs, instances, options, workers, quiet, split)
+    run = _Run(jobs, instances, options, engine or EngineOptions(), quiet, split)
     journal = manifest_path.with_suffix(JOURNAL_SUFFIX)
     if options.form == "hdf5":
         hashes, clips = _into_stores(run, outputs, key, journal)
@@ -149,16 +154,18 @@ class _Run:
     jobs: list[Job]
     instances: Path
     options: BuildOptions
-    workers: int | None
+    engine: EngineOptions
     quiet: bool
     title: str
 
-    def records(self, jobs: list[Job], places: Places) -> Iterator[ClipRecord]:
+    def records(
+        self, jobs: list[Job], slots: dict[str, Slots], folders: dict[str, Path] | None = None
+    ) -> Iterator[ClipRecord]:
         """As clips are finished, in any order."""
-        arguments = (self.instances, self.options, places)
-        how: dict[str, Any] = {"title": self.title, "workers": self.workers, "quiet": self.quiet}
+        work = ClipWork(_make, _start_worker, (self.instances, self.options, folders))
+        how: dict[str, Any] = {"title": self.title, "engine": self.engine, "quiet": self.quiet}
         try:
-            yield from work_off(_work, jobs, _start_worker, arguments, total=len(self.jobs), **how)
+            yield from work_off(work, jobs, slots, total=len(self.jobs), **how)
         finally:
             source = _worker.pop("source", None)  # where this process worked itself
             if source is not None:
@@ -168,12 +175,14 @@ class _Run:
 _worker: dict[str, Any] = {}
 
 
-def _start_worker(instances: Path, options: BuildOptions, places: Places) -> None:
-    _worker.update(source=InstanceFile(instances), options=options, places=places)
+def _start_worker(instances: Path, options: BuildOptions, folders: dict[str, Path] | None) -> None:
+    _worker.update(source=InstanceFile(instances), options=options, folders=folders)
 
 
-def _work(job: Job) -> ClipRecord:
-    return build_clip(job, _worker["source"], _worker["options"], _worker["places"])
+def _make(job: Job, places: Mapping[str, Place]) -> ClipRecord:
+    folders = _worker["folders"]
+    where = Places(places if folders is None else None, folders)
+    return build_clip(job, _worker["source"], _worker["options"], where)
 
 
 def _into_stores(
@@ -181,11 +190,7 @@ def _into_stores(
 ) -> tuple[dict[str, dict[str, str]], tuple[ClipRecord, ...]]:
     size, num_frames = run.options.size, run.options.num_frames
     assert size is not None and num_frames is not None
-
-    def records(jobs: list[Job], slots: dict[str, Slots]) -> Iterator[ClipRecord]:
-        return run.records(jobs, Places(slots, None))
-
-    hashes, clips = fill_stores(outputs, run.jobs, (num_frames, *size), key, journal, records)
+    hashes, clips = fill_stores(outputs, run.jobs, (num_frames, *size), key, journal, run.records)
     return {name: {"content_hash": value} for name, value in hashes.items()}, clips
 
 
@@ -201,7 +206,7 @@ def _into_videos(
     journal = Journal(path, key)
     try:
         todo = [job for job in run.jobs if not _is_done(journal.records.get(job.clip_id), outputs, run.options)]
-        for record in run.records(todo, Places(None, outputs)):
+        for record in run.records(todo, {}, outputs):
             journal.add(record)
             if journal.pending >= FLUSH_VIDEOS:
                 journal.flush()
@@ -218,29 +223,23 @@ def _is_done(record: ClipRecord | None, outputs: dict[str, Path], options: Build
     return all(video_path(path, record.clip_id, name, options).is_file() for name, path in outputs.items())
 
 
-def check_part(limit: int | None, shard: tuple[int, int]) -> None:
-    """UsageError for a limit or a shard that no list has."""
+def check_limit(limit: int | None) -> None:
+    """UsageError for a limit that no list has."""
     if limit is not None and limit < 1:
         raise UsageError(f"--limit is a number of clips, 1 or more, got {limit}.")
-    index, count = shard
-    if not 0 <= index < count:
-        raise UsageError(f"--shard {index}/{count}: shards are counted from 0 to count - 1, as in 0/{max(count, 1)}.")
 
 
-def _entries(folder: DivingFolder, split: str, limit: int | None, shard: tuple[int, int]) -> tuple[ClipEntry, ...]:
-    check_part(limit, shard)
+def _listed(folder: DivingFolder, split: str, limit: int | None, shard: Shard) -> tuple[ClipEntry, ...]:
+    check_limit(limit)
     entries = folder.entries(split)
     if limit is not None:
         entries = tuple(entries[row] for row in sorted(set(uniform_indices(len(entries), limit).tolist())))
-    index, count = shard
-    chosen = tuple(entries[row] for row in shard_rows(len(entries), index, count))
-    if not chosen:
-        raise UsageError(f"shard {index} of {count} is empty: {split} has {len(entries)} clips.")
-    return chosen
+    check_shard(shard, split, len(entries))
+    return entries
 
 
 def _with_size(options: BuildOptions, entries: tuple[ClipEntry, ...], source: InstanceFile) -> BuildOptions:
-    """A store has one frame size; "native" is that of the first clip, and others are refused when they come.
+    """A store has one frame size; "native" is that of the whole list's first clip, and others are refused.
 
     Videos keep sizes of their own; the first clip's tells early whether the codec can hold them.
     """
@@ -275,7 +274,7 @@ def _key(
     source: InstanceFile,
     options: BuildOptions,
     limit: int | None,
-    shard: tuple[int, int],
+    shard: Shard,
 ) -> dict[str, Any]:
     """Everything that decides what is written; names of files, never where they lie."""
     return {
@@ -283,7 +282,7 @@ def _key(
         "list_sha256": sha256_file(folder.lists[split]),
         "instances_content_hash": source.content_hash,
         "limit": limit,
-        "shard": list(shard),
+        "shard": [shard.index, shard.count],
         "resize_rule": RESIZE_RULE,
         "size": list(options.size) if options.size else None,
         "options": _plain(dataclasses.asdict(options)),

@@ -15,7 +15,10 @@ from diving48_domains.build_options import FORMS, ON_BAD_CLIP, ON_EMPTY, PRESETS
 from diving48_domains.domains import DOMAINS, check_threshold
 from diving48_domains.earlier import SHEET_FILE
 from diving48_domains.video import ON_DAMAGE
+from tsgen.common.engine import UnitsFailed
+from tsgen.common.engine.options import chosen_engine, engine_options
 from tsgen.common.errors import UsageError, unknown_name
+from tsgen.common.shards import Shard
 
 EMBEDDED_SIZE = "native"
 EMBEDDED_BLUR_PX = 5.0
@@ -68,6 +71,7 @@ def _composition(blur_default: str) -> tuple[Callable[..., Any], ...]:
 @click.option("--limit", type=int, help="So many clips, evenly spread over the list.")
 @click.option("--shard", default="0/1", show_default=True, help="A part of the list: 2/8 is the third of eight.")
 @click.option("--workers", type=int, help="Processes, 0 for none beside this one.  [default: one a core]")
+@engine_options
 @click.option("--force", is_flag=True, help="Replace what an earlier build wrote there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -86,6 +90,8 @@ def build(
     limit: int | None,
     shard: str,
     workers: int | None,
+    engine: str,
+    address: str | None,
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -94,7 +100,8 @@ def build(
     """Write the domains S1, S2, T and the controls O, C, T_union, B of Diving48 clips.
 
     Without --data it makes a mini-Diving48 and a tiny segmenter of its own first, once, and works on those. Run again
-    after an interruption, the same command goes on where it stopped and ends in the same bytes.
+    after an interruption, the same command goes on where it stopped and ends in the same bytes. `d48dom merge` joins
+    shards. With --engine ray all machines need one common file system.
     """
     without_data = data is None and instances is None
     if quick and not without_data:
@@ -112,13 +119,12 @@ def build(
         max_empty=max_empty,
         on_bad_clip=on_bad_clip,
     )
-    numbers = _numbers(shard, "/", "--shard", "2/8")
-    part = (numbers[0], numbers[1])
+    part, where = Shard.parse(shard), chosen_engine(engine, address, workers)
     from diving48_domains.build import build as build_domains
-    from diving48_domains.build import check_part
+    from diving48_domains.build import check_limit
     from diving48_domains.preview import contact_sheet, save_image
 
-    check_part(limit, part)
+    check_limit(limit)
     splits = [one.strip() for one in split.split(",")]
     if without_data:
         from diving48_domains.embedded import FULL, QUICK, SPLIT, ensure_embedded
@@ -129,20 +135,24 @@ def build(
     else:
         folder, source = data_and_instances(data, instances)
         _check_splits(splits, folder.splits, f"the lists of {folder.root}")
-    summaries = []
+    summaries, failed = [], []
     for name in splits:
-        report = build_domains(
-            folder,
-            name,
-            source,
-            out,
-            options,
-            workers=workers,
-            limit=limit,
-            shard=part,
-            force=force,
-            quiet=quiet or as_json,
-        )
+        try:
+            report = build_domains(
+                folder,
+                name,
+                source,
+                out,
+                options,
+                engine=where,
+                limit=limit,
+                shard=part,
+                force=force,
+                quiet=quiet or as_json,
+            )
+        except UnitsFailed as problem:  # the other lists need not wait for it
+            failed.append(f"{name}: {problem}")
+            continue
         totals = report.manifest.totals()
         sheet = report.folder / SHEET_FILE
         if totals["clips written"] and not sheet.exists():
@@ -158,6 +168,8 @@ def build(
         click.echo(_told(totals))
     if as_json:
         click.echo(json.dumps(summaries))
+    if failed:
+        raise UnitsFailed("\n".join(failed))
 
 
 def _check_splits(wanted: list[str], there: Iterable[str], whose: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from diving48_domains.domains import FAITHFUL, DomainOptions, check_domains
 from diving48_domains.sampling import FRAMES_PER_CLIP
 from diving48_domains.tracking import TRACK_PRESETS, TrackOptions
 from diving48_domains.video import CODECS, ON_DAMAGE, PUBLISHED_BIT_RATE, PUBLISHED_FPS, QUALITY_RANGE
-from tsgen.common.errors import UsageError, unknown_name
+from tsgen.common.errors import DataError, UsageError, unknown_name
 
 ON_EMPTY = {
     "keep": "as published: S1 and S2 wholly blurred, T unfilled; counted, as 'leaked' where T likely shows a diver",
@@ -132,3 +134,18 @@ PRESETS: dict[str, BuildOptions] = {
 def suffix_of(domain: str, options: BuildOptions) -> str:
     """O is never re-encoded: in lossy forms it is written as FFV1."""
     return ".mkv" if domain == "O" and options.form != "hdf5" else FORMS[options.form][1]
+
+
+def options_of(parameters: Mapping[str, Any]) -> BuildOptions:
+    """The options of a build as its manifest records them. DataError when they are not those of this version."""
+    try:
+        given = dict(parameters["options"])
+        inner = {"composition": DomainOptions, "shown": TrackOptions, "filled": TrackOptions}
+        given |= {name: record(**_tuples(given[name])) for name, record in inner.items()}
+        return BuildOptions(**_tuples(given))
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as problem:
+        raise DataError(f"the manifest records options that this d48dom does not know: {problem}") from problem
+
+
+def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(one) if isinstance(one, list) else one for name, one in value.items()}

@@ -27,6 +27,7 @@ COMMANDS = {
     "release": ("diving48_domains.release_commands:release", "Write or verify a release: masks, frames, or mini."),
     "publish": ("diving48_domains.hub_commands:publish", "Publish recipes and masks on the Hugging Face Hub."),
     "pack": ("diving48_domains.pack_commands:pack", "Store clips as frames for rac-bench."),
+    "merge": ("diving48_domains.merge_commands:merge", "Join the shards of build and pack."),
     "preview": ("diving48_domains.preview_commands:preview", "Show a clip in all domains."),
 }
 

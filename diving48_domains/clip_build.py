@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from diving48_domains.instance_file import InstanceFile
 from diving48_domains.instances import ClipInstances, Instance
 from diving48_domains.manifest import ClipRecord
 from diving48_domains.sampling import indices_by_time, uniform_indices
-from diving48_domains.storewriter import ClipSink, Slots
+from diving48_domains.storewriter import ClipSink, Place
 from diving48_domains.tracking import track
 from diving48_domains.tracks import DETECTED, EMPTY, INTERPOLATED, Tracks
 from diving48_domains.video import Video, read_frames, write_video
@@ -58,7 +58,7 @@ class Job:
 class Places:
     """Where versions go: rows of stores, or a folder for each domain. Exactly one is not None."""
 
-    slots: dict[str, Slots] | None
+    rows: Mapping[str, Place] | None
     folders: dict[str, Path] | None
 
 
@@ -117,8 +117,8 @@ def build_clip(job: Job, instances: InstanceFile, options: BuildOptions, places:
         return compose_frames(video.frames, divers[0], options.composition, names, divers[1])
 
     repeats = np.bincount(chosen, minlength=len(video.indices)).tolist()
-    if places.slots is not None:
-        outputs = write_rows(job.row, composed, repeats, options.size, places.slots)
+    if places.rows is not None:
+        outputs = write_rows(job.row, composed, repeats, options.size, places.rows)
     else:
         rate = options.fps or max(1.0, min(240.0, len(chosen) / video.num_frames * video.fps))
         outputs = _write_videos(job.clip_id, composed, repeats, options, places.folders or {}, rate)
@@ -258,12 +258,12 @@ Composer = Callable[[Sequence[str]], Iterator[dict[str, NDArray[np.uint8]]]]
 
 
 def write_rows(
-    row: int, composed: Composer, repeats: list[int], size: tuple[int, int] | None, slots: dict[str, Slots]
+    row: int, composed: Composer, repeats: list[int], size: tuple[int, int] | None, places: Mapping[str, Place]
 ) -> dict[str, str]:
     """Into the stores, frame by frame, each as often as ``repeats`` says. Domain -> fingerprint."""
     resize = _resizer(size)
     with contextlib.ExitStack() as stack:
-        sinks = {name: ClipSink(place, row) for name, place in slots.items()}
+        sinks = {name: ClipSink(place, row) for name, place in places.items()}
         for sink in sinks.values():
             stack.callback(sink.abandon)
         for versions, times in zip(composed(tuple(sinks)), repeats, strict=True):

@@ -29,7 +29,7 @@ RESERVED = "V"
 ONE_LIST = ("O", "C", "S1", "S2", "T", "T_union", "B")
 """The paper's domains: versions of one test list, which rac-bench sets against each other clip by clip."""
 DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-SHARD = re.compile(r".*-\d{5}-of-\d{5}")  # such a file would be read as a part of another store
+SHARD = re.compile(r"-\d{5}-of-\d{5}$")  # such a file would be read as a part of another store
 MAX_BYTES, MAX_CLIPS, MAX_SPLITS = 256 << 20, 1_000_000, 100
 MAX_NAMES = 50_000  # characters of all class names together: every store repeats them
 SHOWN = 50
@@ -237,7 +237,7 @@ def _wrong_splits(clips: Sequence[ListedClip]) -> Iterator[str]:
         known = spelled.setdefault(split.casefold(), split)
         if known != split:
             yield f"line {line}: split {split!r} beside {known!r}: they differ in case only"
-        elif not DOMAIN.fullmatch(split) or split == RESERVED or SHARD.fullmatch(split):
+        elif not DOMAIN.fullmatch(split) or split == RESERVED or SHARD.search(split):
             yield (
                 f"line {line}: split {split!r}: a name has letters, digits and _.-, begins with a letter or digit, and "
                 f"is neither {RESERVED} nor that of a shard"

@@ -31,13 +31,12 @@ def audit(folder: Path, workers: int | None, fail_on: str, as_json: bool) -> Non
     """
     from diving48_domains.annotations import open_folder
     from diving48_domains.audit import FAIL_ON, audit_folder
-    from diving48_domains.workers import usable_cores
 
     if fail_on not in FAIL_ON:
         raise unknown_name("--fail-on", fail_on, FAIL_ON)
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}: give 1 or more.")
-    result = audit_folder(open_folder(folder), workers or usable_cores())
+    result = audit_folder(open_folder(folder), workers)
     click.echo(json.dumps(result.to_json(), allow_nan=False) if as_json else result.text())
     failing = result.failing(fail_on)
     if failing:

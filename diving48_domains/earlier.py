@@ -14,14 +14,12 @@ from diving48_domains.framestore import partial_path, shards_of
 from diving48_domains.manifest import Manifest, key_hash, read_manifest
 from tsgen.common.errors import UsageError
 from tsgen.common.files import locked
+from tsgen.common.shards import WHOLE, Shard
 
 MANIFEST_FILE = "manifest.jsonl"
 SHEET_FILE = "contact_sheet.png"
 JOURNAL_SUFFIX = ".journal"
 VIDEO_SUFFIXES = {suffix for codec, suffix, _ in FORMS.values() if codec}
-
-Part = tuple[int, int]
-"""(index, count) of a shard, (0, 1) for a whole run."""
 
 
 def read_finished(manifest_path: Path, key: Mapping[str, Any], what: str) -> Manifest:
@@ -32,15 +30,28 @@ def read_finished(manifest_path: Path, key: Mapping[str, Any], what: str) -> Man
     return there
 
 
-def remove_packed(store: Path) -> None:
-    """Remove what earlier packs wrote for one store, finished or not. UsageError while another process packs it."""
-    manifest = store.with_name(f"{store.stem}.jsonl")
-    journal = manifest.with_suffix(JOURNAL_SUFFIX)
-    if journal.exists():
-        with locked(journal):
-            pass
-    for path in (store, partial_path(store), journal, manifest):
+def is_merged(whole: Path, key: Mapping[str, Any]) -> bool:
+    """Lies there the manifest of the whole run, as :func:`~diving48_domains.merge.merge` leaves it? ``key``: its."""
+    return whole.is_file() and read_manifest(whole).header.get("key") == key_hash(key)
+
+
+def remove_packed(store: Path, shard: Shard) -> None:
+    """Remove what earlier packs wrote for one store, finished or not, but the other shards of the same division.
+
+    ``store``: its name as a whole. UsageError while another process packs what would go.
+    """
+    listings = [path for other, path in _listings(manifest_of(store)) if not _is_sibling(other, shard)]
+    _check_unlocked(listings)
+    for other, path in _parts(store):
+        if not _is_sibling(other, shard):
+            path.unlink(missing_ok=True)
+    for path in sorted(listings, key=lambda one: one.suffix):  # journals before manifests
         path.unlink(missing_ok=True)
+
+
+def manifest_of(store: Path) -> Path:
+    """Where the manifest of a store of ``d48dom pack`` lies."""
+    return store.with_name(f"{store.name.removesuffix('.h5')}.jsonl")
 
 
 def check_outputs(manifest: Manifest, outputs: dict[str, Path], options: BuildOptions) -> None:
@@ -66,39 +77,38 @@ def video_path(folder: Path, clip_id: str, domain: str, options: BuildOptions) -
     return folder / f"{clip_id}{suffix_of(domain, options)}"
 
 
-def check_beside(target: Path, part: Part) -> None:
-    """UsageError when the folder holds a whole run and this is a shard, or the reverse, or shards of another count.
+def check_beside(manifest: Path, shard: Shard) -> None:
+    """UsageError when a whole run lies there and this is a shard, or the reverse, or shards of another count.
 
-    Their files would lie beside each other, and a reader could not tell which are meant.
+    ``manifest``: its name as a whole. Their files would lie beside each other, and a reader could not tell which are
+    meant.
     """
-    others = [path for other, path in _listings(target) if other[1] != part[1]]
+    others = [path for other, path in _listings(manifest) if other.count != shard.count]
     if others:
-        wanted = "a whole run" if part[1] == 1 else f"shard {part[0]} of {part[1]}"
+        wanted = "a whole run" if shard.is_whole else f"shard {shard}"
         raise UsageError(
-            f"{target} holds {others[0].name}, of a run that was divided otherwise than {wanted}; add --force to "
-            "replace it, or give another --out."
+            f"{manifest.parent} holds {others[0].name}, of a run that was divided otherwise than {wanted}; add --force "
+            "to replace it, or give another --out."
         )
 
 
-def remove_earlier(target: Path, part: Part, clip_ids: Iterable[str]) -> None:
+def remove_earlier(target: Path, shard: Shard, clip_ids: Iterable[str]) -> None:
     """Remove what earlier builds wrote here, in every form and domain, but the other shards of the same division.
 
     ``clip_ids``: of this run. Videos of clips that no list names, and files that no build writes, stay. The manifests
     go last: after a kill nothing looks finished that is not. UsageError while another process builds what would go.
     """
-    siblings = [path for other, path in _listings(target) if part[1] > 1 and other[1] == part[1] and other != part]
-    listings = [path for _, path in _listings(target) if path not in siblings]
-    for path in listings:
-        if path.suffix == JOURNAL_SUFFIX:
-            with locked(path):
-                pass
+    found = list(_listings(target / MANIFEST_FILE))
+    siblings = [path for other, path in found if _is_sibling(other, shard)]
+    listings = [path for other, path in found if not _is_sibling(other, shard)]
+    _check_unlocked(listings)
     (target / SHEET_FILE).unlink(missing_ok=True)
     keep = {clip_id for path in siblings for clip_id in _clip_ids(path)}
     ours = ({clip_id for path in listings for clip_id in _clip_ids(path)} | set(clip_ids)) - keep
     for name in DOMAINS:
         whole = target / f"{name}.h5"
         for other, path in _parts(whole):
-            if part[1] == 1 or other[1] != part[1] or other == part:
+            if not _is_sibling(other, shard):
                 path.unlink(missing_ok=True)
         folder = target / name
         if folder.is_dir() and not folder.is_symlink():
@@ -111,20 +121,30 @@ def remove_earlier(target: Path, part: Part, clip_ids: Iterable[str]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _parts(path: Path) -> Iterator[tuple[Part, Path]]:
+def _is_sibling(other: Shard, shard: Shard) -> bool:
+    return other.count == shard.count and other != shard
+
+
+def _check_unlocked(listings: Iterable[Path]) -> None:
+    for path in listings:
+        if path.suffix == JOURNAL_SUFFIX:
+            with locked(path):
+                pass
+
+
+def _parts(path: Path) -> Iterator[tuple[Shard, Path]]:
     """The files of one domain, finished or not."""
     for one in (path, partial_path(path)):
         if one.is_file():
-            yield (0, 1), one
+            yield WHOLE, one
         yield from shards_of(path, one.name.removeprefix(path.name)).items()
 
 
-def _listings(target: Path) -> Iterator[tuple[Part, Path]]:
+def _listings(manifest: Path) -> Iterator[tuple[Shard, Path]]:
     """The manifests of finished runs and the journals of unfinished ones."""
-    manifest = target / MANIFEST_FILE
     for path in (manifest, manifest.with_suffix(JOURNAL_SUFFIX)):
         if path.is_file():
-            yield (0, 1), path
+            yield WHOLE, path
         yield from shards_of(path).items()
 
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from diving48_domains.manifest import STATUS
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.h5guard import open_guarded, reading
+from tsgen.common.shards import Shard
 
 FORMAT, VERSION = "d48dom-frames", 1
 FINGERPRINT_BYTES = 16
@@ -152,7 +153,7 @@ def open_store(path: Path | str, expect: Mapping[str, Any] | None = None) -> Fra
     unfinished store, missing shards, shards that do not belong together and anything that is no store. The content
     hash is checked against the tables; only :meth:`FrameStore.verify` reads the frames.
     """
-    parts = [_open_part(one) for one in _parts(Path(path))]
+    parts = [open_part(one) for one in _parts(Path(path))]
     settings = parts[0].settings
     for part in parts[1:]:
         different = _differences(part.settings, settings)
@@ -200,28 +201,35 @@ def _parts(path: Path) -> list[Path]:
         raise DataError(f"{path} is unfinished; run the command that makes it again, it goes on where it stopped.")
     if not shards:
         raise DataError(f"{path}: no such file.")
-    counts = {count for _, count in shards}
+    return complete(shards, path)
+
+
+def complete(shards: Mapping[Shard, Path], path: Path) -> list[Path]:
+    """The files of all shards of ``path``, in order. DataError when one is missing, or some are of another count."""
+    counts = {shard.count for shard in shards}
     if len(counts) > 1:
         raise DataError(f"{path.parent} holds shards of {path.stem} of {sorted(counts)}; keep one set of them.")
     count = counts.pop()
-    missing = [index for index in range(count) if (index, count) not in shards]
+    wanted = [Shard(index, count) for index in range(count)]
+    missing = [shard.index for shard in wanted if shard not in shards]
     if missing:
         raise DataError(f"{path}: of {count} shards {len(missing)} are missing, the first is {missing[0]}.")
-    return [shards[index, count] for index in range(count)]
+    return [shards[shard] for shard in wanted]
 
 
-def shards_of(path: Path, ending: str = "") -> dict[tuple[int, int], Path]:
-    """The files that are there of those :func:`shard_path` names, by (index, count); ``ending`` follows the name."""
+def shards_of(path: Path, ending: str = "") -> dict[Shard, Path]:
+    """The files that are there of those :meth:`Shard.path` names; ``ending`` follows the name."""
     found = {}
     pattern = re.compile(f"{re.escape(path.stem)}-(\\d{{5}})-of-(\\d{{5}}){re.escape(path.suffix + ending)}", re.ASCII)
     for one in path.parent.glob(f"{glob.escape(path.stem)}-*"):
         match = pattern.fullmatch(one.name)
-        if match:
-            found[int(match[1]), int(match[2])] = one
+        if match and int(match[1]) < int(match[2]):
+            found[Shard(int(match[1]), int(match[2]))] = one
     return found
 
 
-def _open_part(path: Path) -> FrameStore:
+def open_part(path: Path) -> FrameStore:
+    """As :func:`open_store`, of this one file, a whole store or a shard."""
     with open_guarded(path) as file, reading(path):
         if file.attrs.get("format") != FORMAT:
             raise DataError(f"{path} is no store of frames (format {file.attrs.get('format')!r:.60}, not {FORMAT!r}).")
@@ -287,18 +295,6 @@ def _differences(got: Mapping[str, Any], wanted: Mapping[str, Any], only: set[st
 def partial_path(path: Path) -> Path:
     """What a store is called until it is finished."""
     return path.with_name(path.name + ".partial")
-
-
-def shard_path(path: Path, index: int, count: int) -> Path:
-    """``S1.h5`` -> ``S1-00002-of-00008.h5`` for shard 2 of 8 (counted from 0); the path itself where count is 1."""
-    if not 0 <= index < count <= 99_999:
-        raise UsageError(f"shard {index} of {count}: shards are counted from 0 to {count - 1}.")
-    return path if count == 1 else path.with_name(f"{path.stem}-{index:05d}-of-{count:05d}{path.suffix}")
-
-
-def shard_rows(num_clips: int, index: int, count: int) -> range:
-    """The clips of a list that go to a shard: a contiguous run, sizes differing by at most one."""
-    return range(num_clips * index // count, num_clips * (index + 1) // count)
 
 
 def content_hash(plan: StorePlan, settings: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) -> str:

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from diving48_domains.annotations import VIDEO_FOLDER, ClipEntry, DivingFolder, source_id
 from diving48_domains.clip_build import Job
+from diving48_domains.division import enter_folder
 from diving48_domains.framestore import StorePlan
 from diving48_domains.manifest import ClipRecord, check_order
-from diving48_domains.storewriter import Slots, StoreWriter
-from diving48_domains.workers import number_of_workers, run_jobs
+from diving48_domains.storewriter import Place, Slots, StoreWriter, write_clip
+from tsgen.common.engine import EngineOptions, Work, results, run_units
 from tsgen.common.errors import DataError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class ClipWork:
+    """``make(job, places)``, after ``start(*arguments)`` once in every process that works.
+
+    ``places``: name of a store -> where the clip's frames go; none where the clip becomes files of its own.
+    """
+
+    make: Callable[[Job, Mapping[str, Place]], ClipRecord]
+    start: Callable[..., None]
+    arguments: tuple[Any, ...]
 
 
 def jobs_of(folder: DivingFolder, entries: Iterable[ClipEntry]) -> list[Job]:
@@ -46,23 +62,53 @@ def make_folder(folder: Path) -> None:
 
 
 def work_off(
-    work: Callable[[Job], ClipRecord],
+    work: ClipWork,
     jobs: Sequence[Job],
-    start: Callable[..., None],
-    arguments: tuple[Any, ...],
+    slots: Mapping[str, Slots],
     *,
     total: int,
     title: str,
-    workers: int | None,
+    engine: EngineOptions,
     quiet: bool,
 ) -> Iterator[ClipRecord]:
-    """``work`` of every job as :func:`run_jobs` does it, under a bar. ``total``: with those that earlier runs did."""
-    processes = number_of_workers(workers, len(jobs))
+    """The records of all jobs as they are finished, under a bar. ``total``: with those that earlier runs did.
+
+    Processes of this machine write into the slots themselves. Several machines must not write into one file through a
+    network file system: there the frames come back (for S1, S2 and T of 32 frames of 224x224 px 14 MB a clip) and are
+    written here. UnitsFailed at the end for clips that ended their process.
+    """
+    if not jobs:
+        return
+    far = engine.name == "ray"
+    todo = Work(_make_one, _begin, (work, dict(slots), Path.cwd() if far else None))
     done = total - len(jobs)
     with tqdm(total=total, initial=done, unit="clip", desc=title, disable=True if quiet else None) as bar:
-        for _, record in run_jobs(work, jobs, processes, start, arguments):
+        for job, (record, rows) in results(run_units(todo, jobs, engine), lambda job: job.clip_id):
+            for name, frames in rows.items():
+                if write_clip(slots[name], job.row, frames) != record.outputs[name]:
+                    raise DataError(f"{job.clip_id}: its frames in {name} were damaged on their way; run it again.")
             bar.update()
             yield record
+
+
+_mine: list[tuple[ClipWork, dict[str, Slots], bool]] = []
+"""Of a process that works: what it does, and whether the frames travel."""
+
+
+def _begin(work: ClipWork, slots: dict[str, Slots], driver_folder: Path | None) -> None:
+    if driver_folder is not None:
+        enter_folder(driver_folder)
+    work.start(*work.arguments)
+    _mine[:] = [(work, slots, driver_folder is not None)]
+
+
+def _make_one(job: Job) -> tuple[ClipRecord, dict[str, NDArray[np.uint8]]]:
+    work, slots, far = _mine[0]
+    if not far:
+        return work.make(job, slots), {}
+    rows = {name: np.empty(place.clip_shape, dtype=np.uint8) for name, place in slots.items()}
+    record = work.make(job, rows)
+    return record, rows if record.outcome == "written" else {}
 
 
 def fill_stores(

@@ -126,24 +126,27 @@ def _make(what: MiniStudy, cache: Path, out: Path, say: Say, workers: int | None
     from diving48_domains.annotations import open_folder
     from diving48_domains.build import build, truth_path
     from diving48_domains.mini.dataset import write_mini
-    from diving48_domains.pack import PackOptions, pack
+    from diving48_domains.pack import pack
+    from diving48_domains.pack_options import PackOptions
+    from tsgen.common.engine import EngineOptions
 
     count: dict[str, Any] = {"workers": workers, "quiet": quiet}
     videos = cache / f"clips-{_digest(what.clips.to_json())}"
     write_mini(videos, what.clips, **count)
     folder = open_folder(videos)
     truth = truth_path(folder)
-    pack(folder, out, PackOptions(size=what.size, num_frames=what.num_frames), **count)
-    build(folder, "test", truth, out, what.options(), **count)
+    how: dict[str, Any] = {"engine": EngineOptions(workers=workers), "quiet": quiet}
+    pack(folder, out, PackOptions(size=what.size, num_frames=what.num_frames), **how)
+    build(folder, "test", truth, out, what.options(), **how)
     for split in OTHER_VENUES:
         if what.clips.count(split):
-            build(folder, split, truth, out, what.options(("O",)), **count)
+            build(folder, split, truth, out, what.options(("O",)), **how)
     if what.masks == "predicted":
         from diving48_domains.embedded import segment_with_embedded
 
         found = segment_with_embedded(videos, "test", what.num_frames, say, **count)
         beside = out.with_name(f".{out.name}.predicted")
-        build(folder, "test", found, beside, what.options(EDITED), **count)
+        build(folder, "test", found, beside, what.options(EDITED), **how)
         shutil.rmtree(out / "predicted", ignore_errors=True)
         (beside / "test").rename(out / "predicted")
         beside.rmdir()

@@ -8,7 +8,7 @@ other videos names its target domains, and all of it is packed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,94 +16,54 @@ from typing import Any
 import numpy as np
 
 from diving48_domains.annotations import DivingFolder
-from diving48_domains.build_options import RESIZE_RULE, check_sampling
+from diving48_domains.build_options import RESIZE_RULE
 from diving48_domains.clip_build import Job, stored, write_rows
-from diving48_domains.clip_list import TRAIN, VAL, ClipList, listing
+from diving48_domains.clip_list import SHARD, TRAIN, VAL, ClipList, listing
 from diving48_domains.copies import refuse_copies
-from diving48_domains.earlier import JOURNAL_SUFFIX, read_finished, remove_packed
-from diving48_domains.jobs import check_videos, fill_stores, jobs_of, make_folder, work_off
+from diving48_domains.division import check_shard
+from diving48_domains.earlier import JOURNAL_SUFFIX, check_beside, is_merged, manifest_of, read_finished, remove_packed
+from diving48_domains.jobs import ClipWork, check_videos, fill_stores, jobs_of, make_folder, work_off
 from diving48_domains.manifest import ClipRecord, key_hash, write_manifest
-from diving48_domains.sampling import FRAMES_PER_CLIP
-from diving48_domains.storewriter import Slots
-from diving48_domains.validation import check_rule, held_out
+from diving48_domains.pack_options import Packed, PackOptions
+from diving48_domains.storewriter import Place, Slots
+from diving48_domains.validation import held_out
 from diving48_domains.video import read_frames
+from tsgen.common.engine import EngineOptions, UnitsFailed
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import sha256_file
+from tsgen.common.shards import WHOLE, Shard
 
 TARGETS_FOLDER = "test"
 
 
 @dataclass(frozen=True, slots=True)
-class PackOptions:
-    """``size``: (height, width) px; ``by``: frames evenly spaced by "index" or "time"; ``val_share``: of the training
-    list, where there is no validation list; ``val_by``: one of validation.SPLIT_RULES; ``seed``: of that draw.
-    """
-
-    size: tuple[int, int] = (224, 224)
-    num_frames: int = FRAMES_PER_CLIP
-    by: str = "index"
-    val_share: float = 0.1
-    val_by: str = "random"
-    seed: int = 42
-    on_bad_clip: str = "error"
-
-    def __post_init__(self) -> None:
-        check_sampling(self.size, self.num_frames, self.by, self.on_bad_clip)
-        check_rule(self.val_share, self.val_by, self.seed)
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """One store that was written, or was there. ``classes``: clips of each label, of those written; ``videos``: of each
-    source video; ``absent``: names of classes without one, where a manifest tells the classes; ``of_train``: clips
-    that are cut from videos that train has too, where a manifest tells the videos; None for train itself.
-    """
-
-    path: Path
-    clips: int
-    failed: int
-    short: int
-    classes: dict[int, int]
-    videos: dict[str, int]
-    was_there: bool
-    absent: tuple[str, ...] | None = None
-    of_train: int | None = None
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the user must know of a store that is as it was asked for; a line each."""
-        absent = f"no clip of {len(self.absent)} classes: {', '.join(self.absent)}" if self.absent else ""
-        cut = f"{self.of_train} clips are cut from videos that train has too" if self.of_train else ""
-        return tuple(line for line in (absent, cut) if line)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "file": self.path.name,
-            "clips": self.clips,
-            "failed": self.failed,
-            "short": self.short,
-            "clips_of_class": {str(label): count for label, count in sorted(self.classes.items())},
-            **({} if self.absent is None else {"classes_without_clips": list(self.absent)}),
-            **({} if self.of_train is None else {"clips_cut_from_videos_of_train": self.of_train}),
-        }
-
-
-@dataclass(frozen=True, slots=True)
 class _Part:
-    """One store of a call. ``key``: everything that decides what is written; names of files, never where they lie."""
+    """One store of a call, or a shard of it. ``key``: everything that decides what is written; names of files, never
+    where they lie. ``whole``: where the store lies as a whole; ``jobs``: of the whole list until :meth:`cut`.
+    """
 
     name: str
-    path: Path
+    whole: Path
     jobs: tuple[Job, ...]
     key: dict[str, Any]
+    shard: Shard
+
+    @property
+    def path(self) -> Path:
+        return self.shard.path(self.whole)
 
     @property
     def manifest(self) -> Path:
-        return self.path.with_name(f"{self.name}.jsonl")
+        return self.shard.path(manifest_of(self.whole))
 
     @property
     def is_finished(self) -> bool:
         return self.path.exists() and self.manifest.exists()
+
+    def cut(self) -> _Part:
+        """With the clips of its shard alone."""
+        rows = self.shard.rows(len(self.jobs))
+        return replace(self, jobs=tuple(replace(self.jobs[row], row=place) for place, row in enumerate(rows)))
 
 
 def pack(
@@ -111,30 +71,32 @@ def pack(
     out: Path,
     options: PackOptions | None = None,
     *,
-    workers: int | None = None,
+    engine: EngineOptions | None = None,
+    shard: Shard = WHOLE,
     force: bool = False,
     quiet: bool = False,
 ) -> list[Packed]:
     """Write ``out/train.h5`` and ``out/val.h5``, each with a manifest; after a kill the same call goes on.
 
     Where ``folder`` has a list of validation clips it is taken; else clips of the training list are held out.
+    ``shard``: of each list after that draw; :func:`~diving48_domains.merge.merge` joins them.
     UsageError when what is there was made otherwise (``force`` replaces it), DataError for a clip without a usable
-    video unless ``on_bad_clip`` is "drop".
+    video unless ``on_bad_clip`` is "drop", UnitsFailed when all are packed but those that ended their process.
     """
     options = options or PackOptions()
     own = VAL in folder.lists
     lists = {name: jobs_of(folder, folder.entries(name)) for name in ((TRAIN, VAL) if own else (TRAIN,))}
     parts = [
-        _part(out, name, jobs, options, {"list_sha256": sha256_file(folder.lists[name if own else TRAIN])}, own)
-        for name, jobs in _with_val(lists, options).items()
+        _part(out, name, jobs, options, {"list_sha256": sha256_file(folder.lists[name if own else TRAIN])}, own, shard)
+        for name, jobs in _with_val(lists, options, shard).items()
     ]
 
     def check(parts: Sequence[_Part], unfinished: Sequence[_Part]) -> Sequence[_Part]:
         for part in unfinished if options.on_bad_clip == "error" else ():
-            check_videos(part.jobs, folder.root)
+            check_videos(part.cut().jobs, folder.root)
         return parts
 
-    return _pack_parts(parts, options, workers, force, quiet, check)
+    return _pack_parts(parts, options, engine, force, quiet, check)
 
 
 def pack_list(
@@ -142,7 +104,8 @@ def pack_list(
     out: Path,
     options: PackOptions | None = None,
     *,
-    workers: int | None = None,
+    engine: EngineOptions | None = None,
+    shard: Shard = WHOLE,
     force: bool = False,
     quiet: bool = False,
 ) -> list[Packed]:
@@ -165,22 +128,25 @@ def pack_list(
     }
     own, names = VAL in clips.splits, list(clips.class_names)
     parts = [
-        _part(out, name, jobs, options, {"rows_sha256": clips.rows_sha256(listed), "class_names": names}, own)
-        for name, jobs in _with_val(lists, options).items()
+        _part(out, name, jobs, options, {"rows_sha256": clips.rows_sha256(listed), "class_names": names}, own, shard)
+        for name, jobs in _with_val(lists, options, shard).items()
         for listed in [name if name in clips.splits else TRAIN]
     ]
 
     def check(parts: Sequence[_Part], unfinished: Sequence[_Part]) -> Sequence[_Part]:
-        absent = [job for part in unfinished for job in part.jobs if not job.video.is_file()]
+        absent = [job for part in unfinished for job in part.cut().jobs if not job.video.is_file()]
         if absent and options.on_bad_clip == "error":
             head = f"{len(absent)} clips of {clips.path} have no video; --on-bad-clip drop leaves them out:"
             raise DataError(listing(head, [f"{job.clip_id}: {job.source}" for job in absent]))
+        # Of the whole lists: a copy of this shard's clip may lie in any other.
         kept = refuse_copies({part.name: part.jobs for part in parts}, options.on_bad_clip == "drop", quiet)
         return [replace(part, jobs=kept[part.name]) for part in parts]
 
     stale = _other_targets(out / TARGETS_FOLDER, clips.targets, force)
-    _check_kept(clips.path, [*(part.path for part in parts), *stale])
-    packed = _pack_parts(parts, options, workers, force, quiet, check, stale)
+    _check_kept(clips.path, [*(path for part in parts for path in (part.path, part.whole)), *stale])
+    packed = _pack_parts(parts, options, engine, force, quiet, check, stale)
+    if not shard.is_whole:
+        return packed
     train, *others = [
         replace(one, absent=tuple(name for name in clips.class_names if label[name] not in one.classes))
         for one in packed
@@ -191,8 +157,18 @@ def pack_list(
     return [train, *(replace(one, of_train=count) for one, count in zip(others, of_train, strict=True))]
 
 
-def _with_val(lists: dict[str, list[Job]], options: PackOptions) -> dict[str, list[Job]]:
-    """Training and validation clips first, each in the order of its list; held out where there is no such list."""
+def _with_val(lists: dict[str, list[Job]], options: PackOptions, shard: Shard) -> dict[str, list[Job]]:
+    """Training and validation clips first, each in the order of its list; held out where there is no such list.
+
+    UsageError where a shard of one of them would be empty.
+    """
+    drawn = _drawn(lists, options)
+    smallest = min(drawn, key=lambda name: len(drawn[name]))
+    check_shard(shard, smallest, len(drawn[smallest]))
+    return drawn
+
+
+def _drawn(lists: dict[str, list[Job]], options: PackOptions) -> dict[str, list[Job]]:
     train = lists.pop(TRAIN)
     if VAL in lists:
         return {TRAIN: train, VAL: lists.pop(VAL), **lists}
@@ -204,7 +180,13 @@ def _with_val(lists: dict[str, list[Job]], options: PackOptions) -> dict[str, li
 
 
 def _part(
-    out: Path, name: str, jobs: Sequence[Job], options: PackOptions, facts: dict[str, Any], own_val: bool
+    out: Path,
+    name: str,
+    jobs: Sequence[Job],
+    options: PackOptions,
+    facts: dict[str, Any],
+    own_val: bool,
+    shard: Shard,
 ) -> _Part:
     drawn = {"share": options.val_share, "by": options.val_by, "seed": options.seed}
     validation = {"validation": "a list of its own" if own_val else drawn} if name in (TRAIN, VAL) else {}
@@ -217,22 +199,24 @@ def _part(
         "size": list(options.size),
         "num_frames": options.num_frames,
         "by": options.by,
+        **({} if shard.is_whole else {"shard": [shard.index, shard.count]}),
     }
     folder = out if name in (TRAIN, VAL) else out / TARGETS_FOLDER
-    return _Part(name, folder / f"{name}.h5", tuple(jobs), key)
+    return _Part(name, folder / f"{name}.h5", tuple(jobs), key, shard)
 
 
 def _other_targets(folder: Path, names: Sequence[str], force: bool) -> list[Path]:
     """The stores of earlier packs that ``force`` removes. UsageError where there are others.
 
-    Whoever trains on the folder takes every store of it for a target: none may be of another manifest.
+    Whoever trains on the folder takes every store of it for a target: none may be of another manifest. Shards of a
+    target that the manifest names are looked at with the target.
     """
     found = []
     for path in sorted([*folder.glob("*.h5"), *folder.glob("*.h5.partial")]):
         name = path.name.removesuffix(".partial").removesuffix(".h5")
         beside = path.with_name(f"{name}.jsonl")
         is_packed = beside.exists() or beside.with_suffix(JOURNAL_SUFFIX).exists()
-        if name in names:
+        if SHARD.sub("", name) in names:
             continue
         if not (force and is_packed):
             hint = "add --force to remove it, or give another --out" if is_packed else "give another --out"
@@ -255,7 +239,7 @@ def _check_kept(manifest: Path, stores: Sequence[Path]) -> None:
 def _pack_parts(
     parts: Sequence[_Part],
     options: PackOptions,
-    workers: int | None,
+    engine: EngineOptions | None,
     force: bool,
     quiet: bool,
     check: Callable[[Sequence[_Part], Sequence[_Part]], Sequence[_Part]],
@@ -264,19 +248,41 @@ def _pack_parts(
     """``check``: of all parts and those unfinished, before anything is removed or written; returns the parts as they
     are to be written. ``stale``: what ``force`` removes beside them.
     """
+    if not force:
+        parts = [_merged(part) for part in parts]
     there = {part.name: _clips_there(part, options) for part in parts if part.is_finished and not force}
     unfinished = [part for part in parts if part.name not in there]
+    for part in unfinished if not force else ():
+        check_beside(manifest_of(part.whole), part.shard)
     if unfinished:
         parts = check(parts, unfinished)
+    parts = [part.cut() for part in parts]
     for part in parts:
         _check_refused(part, there.get(part.name, ()))
         make_folder(part.path.parent)
-    for path in (*stale, *(part.path for part in parts)) if force else ():
-        remove_packed(path)
-    return [
-        _report(part, there[part.name], True) if part.name in there else _write(part, options, workers, quiet)
-        for part in parts
-    ]
+    if force:
+        for path in stale:
+            remove_packed(path, WHOLE)
+        for part in parts:
+            remove_packed(part.whole, part.shard)
+    done, failed = [], []
+    for part in parts:
+        try:
+            clips = there[part.name] if part.name in there else _write(part, options, engine or EngineOptions(), quiet)
+            done.append(_report(part, clips, part.name in there))
+        except UnitsFailed as problem:  # the other stores need not wait for it
+            failed.append(str(problem))
+    if failed:
+        raise UnitsFailed("\n".join(failed))
+    return done
+
+
+def _merged(part: _Part) -> _Part:
+    """The whole, where the shard was merged into it."""
+    key = {name: value for name, value in part.key.items() if name != "shard"}
+    if part.shard.is_whole or not is_merged(manifest_of(part.whole), key):
+        return part
+    return replace(part, key=key, shard=WHOLE)
 
 
 def _clips_there(part: _Part, options: PackOptions) -> Sequence[ClipRecord]:
@@ -297,10 +303,10 @@ def _check_refused(part: _Part, clips: Sequence[ClipRecord]) -> None:
             raise UsageError(f"{part.path} holds {job.clip_id}: {job.refused}; add --force to pack it without.")
 
 
-def _write(part: _Part, options: PackOptions, workers: int | None, quiet: bool) -> Packed:
+def _write(part: _Part, options: PackOptions, engine: EngineOptions, quiet: bool) -> Sequence[ClipRecord]:
     def records(jobs: list[Job], slots: dict[str, Slots]) -> Iterator[ClipRecord]:
-        how: dict[str, Any] = {"title": f"pack {part.name}", "workers": workers, "quiet": quiet}
-        return work_off(_work, jobs, _start, (slots, options), total=len(part.jobs), **how)
+        how: dict[str, Any] = {"title": f"pack {part.path.stem}", "engine": engine, "quiet": quiet}
+        return work_off(ClipWork(_make, _start, (options,)), jobs, slots, total=len(part.jobs), **how)
 
     journal = part.manifest.with_suffix(JOURNAL_SUFFIX)
     frames = (options.num_frames, *options.size)
@@ -309,17 +315,17 @@ def _write(part: _Part, options: PackOptions, workers: int | None, quiet: bool) 
     facts = {"kind": "pack", "split": part.name, "key": key_hash(part.key), "parameters": part.key}
     write_manifest(part.manifest, {**facts, "content_hash": hashes[part.name]}, clips)
     journal.unlink()
-    return _report(part, clips, False)
+    return clips
 
 
 _worker: dict[str, Any] = {}
 
 
-def _start(slots: dict[str, Slots], options: PackOptions) -> None:
-    _worker.update(slots=slots, options=options)
+def _start(options: PackOptions) -> None:
+    _worker.update(options=options)
 
 
-def _work(job: Job) -> ClipRecord:
+def _make(job: Job, places: Mapping[str, Place]) -> ClipRecord:
     options: PackOptions = _worker["options"]
     try:
         sha256 = job.sha256()
@@ -331,7 +337,7 @@ def _work(job: Job) -> ClipRecord:
     chosen = stored(video, options.num_frames, options.by)
     repeats = np.bincount(chosen, minlength=len(video.indices)).tolist()
     outputs = write_rows(
-        job.row, lambda names: ({names[0]: frame} for frame in video.frames), repeats, options.size, _worker["slots"]
+        job.row, lambda names: ({names[0]: frame} for frame in video.frames), repeats, options.size, places
     )
     return job.record(
         "written",

@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
+from tsgen.common.engine.options import chosen_engine, engine_options
 from tsgen.common.errors import UsageError
+from tsgen.common.shards import Shard
 
 
 @click.command()
@@ -26,7 +28,9 @@ from tsgen.common.errors import UsageError
 @click.option("--val-by", default="random", show_default=True, help="Hold out clips (random) or whole videos (source).")
 @click.option("--seed", type=int, default=42, show_default=True, help="Of the draw of validation clips.")
 @click.option("--on-bad-clip", default="error", show_default=True, help="No usable video: error, or drop and list it.")
+@click.option("--shard", default="0/1", show_default=True, help="A part of every list: 2/8 is the third of eight.")
 @click.option("--workers", type=int, help="Processes, 0 for none beside this one.  [default: one a core]")
+@engine_options
 @click.option("--force", is_flag=True, help="Replace what an earlier pack wrote there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -42,7 +46,10 @@ def pack(
     val_by: str,
     seed: int,
     on_bad_clip: str,
+    shard: str,
     workers: int | None,
+    engine: str,
+    address: str | None,
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -51,7 +58,8 @@ def pack(
 
     Of a folder in Diving48's form the training and validation clips, of a manifest all: split train, val, and a target
     domain for each other split. Without validation clips a share of the training clips is held out. Run again after an
-    interruption, the same command goes on where it stopped and ends in the same bytes.
+    interruption, the same command goes on where it stopped and ends in the same bytes. `d48dom merge` joins shards.
+    With --engine ray all machines need one common file system.
     """
     if (data is None) == (manifest is None):
         raise UsageError("give --data DIR for Diving48, or --manifest FILE for other videos, one of the two.")
@@ -62,11 +70,13 @@ def pack(
         raise UsageError(f"--size {size!r} is not possible; give it as in 224x224.")
     from diving48_domains.annotations import open_folder
     from diving48_domains.clip_list import read_clip_list
-    from diving48_domains.pack import PackOptions, pack_list
     from diving48_domains.pack import pack as pack_clips
+    from diving48_domains.pack import pack_list
+    from diving48_domains.pack_options import PackOptions
 
     options = PackOptions((int(match[2]), int(match[1])), frames, by, val_share, val_by, seed, on_bad_clip)
-    how: dict[str, Any] = {"workers": workers, "force": force, "quiet": quiet or as_json}
+    where = chosen_engine(engine, address, workers)
+    how: dict[str, Any] = {"engine": where, "shard": Shard.parse(shard), "force": force, "quiet": quiet or as_json}
     if manifest is not None:
         names = None if classes is None else [one.strip() for one in classes.split(",")]
         packed = pack_list(read_clip_list(manifest, names), out, options, **how)

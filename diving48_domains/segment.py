@@ -11,23 +11,27 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diving48_domains.annotations import DivingFolder, open_folder
+from diving48_domains.division import check_shard, enter_folder
 from diving48_domains.instance_file import InstanceFile, decode_clip, encode_clip, write_instances
 from diving48_domains.instances import ClipInstances
 from diving48_domains.sampling import FRAMES_PER_CLIP, uniform_indices
+from diving48_domains.segment_device import choose_device
 from diving48_domains.segmenter import require_torchvision
 from diving48_domains.video import DamagedVideo, read_frames
-from diving48_domains.workers import run_jobs
+from tsgen.common.engine import EngineOptions, Work, results, run_units
 from tsgen.common.errors import DataError, UsageError, unknown_name
 from tsgen.common.files import atomic_path, check_output_file, sha256_file, write_json_atomic
+from tsgen.common.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
     from diving48_domains.segmenter.predict import Segmenter
@@ -50,14 +54,14 @@ class SegmentOptions:
     """What is looked at, and how.
 
     ``split``: of the folder's lists; ``frames``: so many a clip, evenly spaced, or None for all; ``on_damage``: a key
-    of :data:`ON_DAMAGE`; ``shard``: (i, n) takes every n-th clip from the i-th on, None all; ``score_threshold`` and
+    of :data:`ON_DAMAGE`; ``shard``: of the list in rising order of the ids; ``score_threshold`` and
     ``max_detections``: of the segmenter; ``device`` and ``threads`` (of the CPU, a process): they may change last bits.
     """
 
     split: str = "test"
     frames: int | None = FRAMES_PER_CLIP
     on_damage: str = "error"
-    shard: tuple[int, int] | None = None
+    shard: Shard = WHOLE
     score_threshold: float = 0.05
     max_detections: int = 10
     device: str = "auto"
@@ -68,55 +72,76 @@ class SegmentOptions:
             raise UsageError(f"{self.frames} frames a clip; give 1 to {MAX_FRAMES}, or all.")
         if self.on_damage not in ON_DAMAGE:
             raise unknown_name("--on-damage", self.on_damage, ON_DAMAGE)
-        if self.shard is not None and not 0 <= self.shard[0] < self.shard[1]:
-            raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}: shards of n are 0/n to {self.shard[1] - 1}/n.")
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """All that a worker needs; ``clip_ids`` in rising order, those of this shard."""
+    """All that a worker needs. ``device``: "cpu", "cuda" or "cuda:N", never "auto": one file, one kind of device."""
 
     folder: DivingFolder
     segmenter: Path
     options: SegmentOptions
-    parts: Path
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A clip's part as :func:`encode_clip` gives it, and what was wrong with its video; or why it is left out."""
+
+    part: bytes = b""
+    damage: str = ""
+    problem: str = ""
 
 
 def segment(
-    data: Path, segmenter: Path, out: Path, options: SegmentOptions, *, workers: int = 1, force: bool = False
+    data: Path,
+    segmenter: Path,
+    out: Path,
+    options: SegmentOptions,
+    *,
+    engine: EngineOptions | None = None,
+    gpus: float | None = None,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Write the instances file ``out`` and return what a report needs: facts, content hash, numbers of clips.
 
     Parts gather in ``<out>.parts`` meanwhile; a run with the same arguments goes on from there. Raises UsageError when
-    those parts were begun with other arguments, DamagedVideo for a damaged video with ``on_damage="error"``.
+    those parts were begun with other arguments, DamagedVideo for a damaged video with ``on_damage="error"``, and
+    UnitsFailed when all parts are there but some, whose clips ended their process. ``engine``: one process by default;
+    ``gpus``: those that a worker takes under ray, 0 to 1, None for what the device needs.
     """
     check_output_file(out, force)
-    if workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {workers}.")
+    engine = engine or EngineOptions(workers=1)
     folder = open_folder(data)
     listed = sorted(entry.clip_id for entry in folder.entries(options.split))
     require_torchvision()
-    clip_ids = listed if options.shard is None else listed[options.shard[0] :: options.shard[1]]
-    if options.shard is not None and not clip_ids:
-        raise UsageError(
-            f"shard {options.shard[0]}/{options.shard[1]} is empty: {options.split} has {len(listed)} clips; make at "
-            "most as many shards."
-        )
-    task = Task(folder, segmenter, options, out.with_name(f"{out.name}.parts"))
-    loaded = _load(task)
-    facts = _facts(loaded, options, listed)
-    _open_parts(task.parts, facts, force)
-    waiting = [clip_id for clip_id in clip_ids if not _part(task.parts, clip_id).is_file()]
-    problems = _run_all(task, loaded, waiting, len(clip_ids), workers)
-    found = [clip_id for clip_id in clip_ids if _part(task.parts, clip_id).is_file()]
+    check_shard(options.shard, options.split, len(listed))
+    clip_ids = [listed[row] for row in options.shard.rows(len(listed))]
+    device, gpus = choose_device(options.device, engine, gpus)
+    task, parts = Task(folder, segmenter, options, device), out.with_name(f"{out.name}.parts")
+    # Under ray this machine may have no GPU; it needs the network's facts alone.
+    loaded = _load(task, "cpu" if engine.name == "ray" else device)
+    facts = _facts(loaded, task, listed)
+    _open_parts(parts, facts, force)
+    waiting = [clip_id for clip_id in clip_ids if not _part(parts, clip_id).is_file()]
+    work = Work(_make, _start, (task,), cpus=options.threads, gpus=gpus)
+    if engine.name == "ray":
+        work = replace(work, start=_start_far, arguments=(task, Path.cwd(), _environment(task)))
+    else:
+        _worker[:] = [(task, loaded)]
+    try:
+        problems = _run_all(work, parts, waiting, len(clip_ids), engine)
+    finally:
+        _worker.clear()
+    found = [clip_id for clip_id in clip_ids if _part(parts, clip_id).is_file()]
     facts["skipped"] = [{"clip_id": clip_id, "problem": problems[clip_id]} for clip_id in sorted(problems)]
     facts["partial"] = [
-        {"clip_id": clip_id, "problem": json.loads(_note(task.parts, clip_id).read_text(encoding="utf-8"))}
+        {"clip_id": clip_id, "problem": json.loads(_note(parts, clip_id).read_text(encoding="utf-8"))}
         for clip_id in found
-        if _note(task.parts, clip_id).is_file()
+        if _note(parts, clip_id).is_file()
     ]
-    content_hash = write_instances(out, (_read_part(task.parts, clip_id) for clip_id in found), facts)
-    shutil.rmtree(task.parts)
+    content_hash = write_instances(out, (_read_part(parts, clip_id) for clip_id in found), facts)
+    shutil.rmtree(parts)
     return {"clips": len(found), "resumed": len(clip_ids) - len(waiting), "content_hash": content_hash, "facts": facts}
 
 
@@ -197,29 +222,34 @@ def _hash_of_ids(clip_ids: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sorted(clip_ids)).encode()).hexdigest()
 
 
-def _facts(segmenter: Segmenter, options: SegmentOptions, listed: list[str]) -> dict[str, Any]:
-    import torch
-
+def _facts(segmenter: Segmenter, task: Task, listed: list[str]) -> dict[str, Any]:
+    options = task.options
     return {
         "source": "segmenter",
         "segmenter": {"name": segmenter.name, "sha256": segmenter.sha256},
         "parameters": asdict(segmenter.options),
         "frames": "all" if options.frames is None else options.frames,
         "on_damage": options.on_damage,
-        "environment": {"torch": torch.__version__, "device": segmenter.device.type, "threads": options.threads},
+        "environment": _environment(task),
         "list": {"split": options.split, "num_clips": len(listed), "sha256": _hash_of_ids(listed)},
-        "shard": None if options.shard is None else f"{options.shard[0]}/{options.shard[1]}",
+        "shard": None if options.shard.is_whole else str(options.shard),
         "skipped": [],
         "partial": [],
     }
 
 
-def _load(task: Task) -> Segmenter:
+def _environment(task: Task) -> dict[str, Any]:
+    import torch
+
+    return {"torch": torch.__version__, "device": task.device.partition(":")[0], "threads": task.options.threads}
+
+
+def _load(task: Task, device: str) -> Segmenter:
     from diving48_domains.segmenter.network import DetectOptions
     from diving48_domains.segmenter.predict import load_segmenter
 
     choice = DetectOptions(score_threshold=task.options.score_threshold, max_detections=task.options.max_detections)
-    return load_segmenter(task.segmenter, options=choice, device=task.options.device, threads=task.options.threads)
+    return load_segmenter(task.segmenter, options=choice, device=device, threads=task.options.threads)
 
 
 def _open_parts(parts: Path, facts: dict[str, Any], force: bool) -> None:
@@ -258,8 +288,14 @@ def _read_part(parts: Path, clip_id: str) -> ClipInstances:
     return clip
 
 
-def _make_part(task: Task, segmenter: Segmenter, clip_id: str) -> str:
-    """Write the part of a clip. Returns why the clip has none, empty when it has one."""
+def _write_part(parts: Path, clip_id: str, made: Made) -> None:
+    if made.damage:  # first, so that a part whose video was damaged is never without its note
+        write_json_atomic(_note(parts, clip_id), made.damage)
+    with atomic_path(_part(parts, clip_id)) as partial:
+        partial.write_bytes(made.part)
+
+
+def _make_part(task: Task, segmenter: Segmenter, clip_id: str) -> Made:
     try:
         path = task.folder.video(clip_id)
         clip, damage = segment_clip(segmenter, clip_id, path, task.options)
@@ -269,12 +305,8 @@ def _make_part(task: Task, segmenter: Segmenter, clip_id: str) -> str:
             raise DataError(f"{text}. Give --on-damage skip or keep to go on without it.") from problem
         if not isinstance(problem, DamagedVideo) and task.folder.find_video(clip_id) is not None:
             raise
-        return _without_folder(str(problem), task.folder)
-    if damage:  # first, so that a part whose video was damaged is never without its note
-        write_json_atomic(_note(task.parts, clip_id), _without_folder(damage, task.folder))
-    with atomic_path(_part(task.parts, clip_id)) as partial:
-        partial.write_bytes(encode_clip(clip))
-    return ""
+        return Made(problem=_without_folder(str(problem), task.folder))
+    return Made(encode_clip(clip), _without_folder(damage, task.folder))
 
 
 def _without_folder(text: str, folder: DivingFolder) -> str:
@@ -283,32 +315,45 @@ def _without_folder(text: str, folder: DivingFolder) -> str:
 
 
 _worker: list[tuple[Task, Segmenter]] = []
-"""Of a worker process: its task and its network, loaded once."""
+"""Of a process that works: its task and its network, loaded once."""
 
 
-def _start_worker(task: Task) -> None:
-    _worker[:] = [(task, _load(task))]
+def _start(task: Task) -> None:
+    if not (_worker and _worker[0][0] == task):
+        _worker[:] = [(task, _load(task, task.device))]
 
 
-def _work(clip_id: str) -> str:
+def _start_far(task: Task, driver_folder: Path, environment: dict[str, Any]) -> None:
+    """UsageError where this machine would give other last bits than the file says."""
+    enter_folder(driver_folder)
+    here = _environment(task)
+    if here != environment:
+        raise UsageError(
+            f"the machine {platform.node()} has {here}, the one that writes the file {environment}; all machines of "
+            "--engine ray need the same installation."
+        )
+    _start(task)
+
+
+def _make(clip_id: str) -> Made:
     return _make_part(*_worker[0], clip_id)
 
 
-def _run_all(task: Task, loaded: Segmenter, waiting: list[str], total: int, workers: int) -> dict[str, str]:
-    """All parts that are missing; returns the clips left out and why."""
+def _run_all(
+    work: Work[str, Made], parts: Path, waiting: list[str], total: int, engine: EngineOptions
+) -> dict[str, str]:
+    """All parts that are missing, written here alone; returns the clips left out and why."""
     from tqdm import tqdm
 
     problems: dict[str, str] = {}
-    workers = min(workers, len(waiting))
-    done: Iterator[tuple[str, str]]
-    if workers <= 1:
-        done = ((clip_id, _make_part(task, loaded, clip_id)) for clip_id in waiting)
-    else:
-        done = run_jobs(_work, waiting, workers, _start_worker, (task,))
+    if not waiting:
+        return problems
     with tqdm(total=total, initial=total - len(waiting), desc="segment", unit="clip", disable=None) as progress:
-        for clip_id, problem in done:
-            if problem:
-                problems[clip_id] = problem
+        for clip_id, made in results(run_units(work, waiting, engine)):
+            if made.problem:
+                problems[clip_id] = made.problem
                 progress.set_postfix(left_out=len(problems))
+            else:
+                _write_part(parts, clip_id, made)
             progress.update()
     return problems

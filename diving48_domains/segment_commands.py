@@ -9,14 +9,20 @@ from typing import Any
 
 import click
 
+from tsgen.common.engine.options import chosen_engine, engine_options
 from tsgen.common.errors import UsageError
 from tsgen.common.files import check_output_file
+from tsgen.common.shards import Shard
 
 _PATH = click.Path(path_type=Path)
 _OUT = click.option("--out", required=True, type=_PATH, help="The instances file to write (.h5).")
 _FORCE = click.option("--force", is_flag=True, help="Replace --out, and parts begun with other arguments.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 SHOWN_PROBLEMS = 10
+GPUS_HELP = (
+    "With --engine ray, GPUs that a worker takes, 0 to 1.  [default: 1 for --device cuda, 0 for cpu; --device auto is "
+    "cuda where the cluster has a GPU]"
+)
 
 
 @click.command()
@@ -25,11 +31,13 @@ SHOWN_PROBLEMS = 10
 @_OUT
 @click.option("--split", default="test", show_default=True, help="Which list: train, test, val, shift or swap.")
 @click.option("--frames", default="32", show_default=True, help="Frames a clip, evenly spaced, or all.")
-@click.option("--shard", help="i/n: only every n-th clip, from the i-th on (0/n to n-1/n).")
+@click.option("--shard", default="0/1", show_default=True, help="A part of the list: 2/8 is the third of eight.")
 @click.option("--on-damage", default="error", show_default=True, help="Damaged videos: error, skip or keep.")
 @click.option("--score-threshold", default=0.05, show_default=True, help="Keep detections with a higher score.")
 @click.option("--max-detections", default=10, show_default=True, help="At most so many a frame, best first.")
-@click.option("--workers", default=1, show_default=True, help="Processes; each loads the segmenter.")
+@click.option("--workers", type=int, help="Processes; each loads the segmenter.  [default: 1; ray: as the cluster has]")
+@engine_options
+@click.option("--gpus", type=float, help=GPUS_HELP)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="CPU threads a process.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @_FORCE
@@ -39,18 +47,28 @@ def segment(
     segmenter: Path,
     out: Path,
     frames: str,
-    shard: str | None,
-    workers: int,
+    shard: str,
+    workers: int | None,
+    engine: str,
+    address: str | None,
+    gpus: float | None,
     force: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Find the divers in the videos of a split; a run that was interrupted goes on where it was."""
+    """Find the divers in the videos of a split; a run that was interrupted goes on where it was.
+
+    Shards (--shard) are joined by `d48dom merge-instances`. With --engine ray all machines need one common file system
+    and the same installation.
+    """
     from diving48_domains.segment import SegmentOptions
     from diving48_domains.segment import segment as run
 
-    choice = SegmentOptions(frames=_frames(frames), shard=_shard(shard), **options)
-    _report(out, run(data, segmenter, out, choice, workers=workers, force=force), as_json)
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {workers}.")
+    where = chosen_engine(engine, address, 1 if workers is None and engine != "ray" else workers)
+    choice = SegmentOptions(frames=_frames(frames), shard=Shard.parse(shard), **options)
+    _report(out, run(data, segmenter, out, choice, engine=where, gpus=gpus, force=force), as_json)
 
 
 @click.command()
@@ -107,12 +125,3 @@ def _frames(text: str) -> int | None:
     if not re.fullmatch("[0-9]{1,9}", text):
         raise UsageError(f"--frames {text}: give a number or all.")
     return int(text)
-
-
-def _shard(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
-    if not match:
-        raise UsageError(f"--shard {text}: write i/n, like 0/4.")
-    return int(match[1]), int(match[2])

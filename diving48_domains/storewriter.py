@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -47,26 +47,34 @@ class Slots:
     clip_shape: tuple[int, int, int, int]
 
 
+Place = Slots | NDArray[np.uint8]
+"""Where a clip's frames go: into a row of a store, or into an array uint8 (T, H, W, 3) that is sent to its writer."""
+
+
 class ClipSink:
     """Takes the frames of one clip one by one, each uint8 (H, W, 3), into its row; :meth:`close` gives the fingerprint.
 
     OSError when the disk is full; the row is then written anew by the next run.
     """
 
-    def __init__(self, slots: Slots, row: int) -> None:
-        self._shape = slots.clip_shape
-        self._frame_bytes = int(np.prod(self._shape[1:]))
-        self._next = slots.offset + row * self._frame_bytes * self._shape[0]
+    def __init__(self, place: Place, row: int) -> None:
+        self._array = place if isinstance(place, np.ndarray) else None
+        self._shape: tuple[int, ...] = place.shape if isinstance(place, np.ndarray) else place.clip_shape
         self._count = 0
         self._hash = xxhash.xxh3_128()
-        self._descriptor = os.open(slots.path, os.O_WRONLY)
+        self._next, self._descriptor = 0, -1
+        if isinstance(place, Slots):
+            self._next = place.offset + row * int(np.prod(self._shape))
+            self._descriptor = os.open(place.path, os.O_WRONLY)
 
     def add(self, frame: NDArray[np.uint8]) -> None:
         if frame.dtype != np.uint8 or frame.shape != self._shape[1:] or self._count == self._shape[0]:
             raise DataError(f"frame {self._count} is {frame.dtype} {frame.shape}; the store takes {self._shape}.")
         view = np.ascontiguousarray(frame).data.cast("B")
         self._hash.update(view)
-        while view:
+        if self._array is not None:
+            self._array[self._count] = frame
+        while view and self._array is None:
             written = os.pwrite(self._descriptor, view, self._next)
             self._next += written
             view = view[written:]
@@ -174,7 +182,7 @@ class StoreWriter:
             raise DataError(f"{len(left)} clips are unfinished, the first is {self.plan.ids[left[0]]}.")
         hashes = {}
         for name, path in self.paths.items():
-            tables = self._tables(name)
+            tables = tables_of(self.plan, name, self.journal.records.values())
             hashes[name] = content_hash(self.plan, self.settings(path), tables)
             if path.exists():  # a kill came between the renaming of one file and the next
                 continue
@@ -188,22 +196,6 @@ class StoreWriter:
         """The last step: nothing needs the journal any more."""
         self.journal.remove()
 
-    def _tables(self, name: str) -> dict[str, NDArray[Any]]:
-        num_clips, num_frames = self.plan.shape[:2]
-        tables: dict[str, NDArray[Any]] = {
-            "frame_indices": np.zeros((num_clips, num_frames), dtype=np.int64),
-            "status": np.zeros((num_clips, num_frames), dtype=np.uint8),
-            "present": np.zeros(num_clips, dtype=np.uint8),
-            "fingerprint": np.zeros((num_clips, FINGERPRINT_BYTES), dtype=np.uint8),
-        }
-        for clip in self.journal.records.values():
-            if clip.row is not None:
-                tables["frame_indices"][clip.row] = clip.frame_indices
-                tables["status"][clip.row] = [STATUS.index(status) for status in clip.status]
-                tables["present"][clip.row] = 1
-                tables["fingerprint"][clip.row] = np.frombuffer(bytes.fromhex(clip.outputs[name]), dtype=np.uint8)
-        return tables
-
     def __enter__(self) -> Self:
         return self
 
@@ -214,6 +206,24 @@ class StoreWriter:
             with contextlib.suppress(OSError):
                 self.flush()
         self.journal.close()
+
+
+def tables_of(plan: StorePlan, name: str, clips: Iterable[ClipRecord]) -> dict[str, NDArray[Any]]:
+    """What the store ``name`` holds beside labels, ids and frames, in the forms of framestore.TABLES."""
+    num_clips, num_frames = plan.shape[:2]
+    tables: dict[str, NDArray[Any]] = {
+        "frame_indices": np.zeros((num_clips, num_frames), dtype=np.int64),
+        "status": np.zeros((num_clips, num_frames), dtype=np.uint8),
+        "present": np.zeros(num_clips, dtype=np.uint8),
+        "fingerprint": np.zeros((num_clips, FINGERPRINT_BYTES), dtype=np.uint8),
+    }
+    for clip in clips:
+        if clip.row is not None:
+            tables["frame_indices"][clip.row] = clip.frame_indices
+            tables["status"][clip.row] = [STATUS.index(status) for status in clip.status]
+            tables["present"][clip.row] = 1
+            tables["fingerprint"][clip.row] = np.frombuffer(bytes.fromhex(clip.outputs[name]), dtype=np.uint8)
+    return tables
 
 
 def _lay_out(path: Path, plan: StorePlan, settings: Mapping[str, Any]) -> None:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
-
 from benchmark.config import RunConfig
 from benchmark.data import Say, plan_data
-from benchmark.engine.device import prepare, select_device
-from benchmark.engine.state import METADATA_KEY
-from benchmark.evaluation import predict
-from benchmark.models import MODELS, build_model, trainable_parameters
-from benchmark.predictions import Predictions
-from benchmark.results import RunDirectory
+from benchmark.engine.device import select_device
+from benchmark.models import MODELS
+from benchmark.nodes import check_device
+from benchmark.submission.evaluating import Checkpoint, Evaluation, answer_pairs
 from benchmark.submission.layout import shown
+from benchmark.submission.parts import Part, same_part, shard_of_pairs, write_part
 from benchmark.submission.record import Submission
 from benchmark.submission.write import Words, check_out, describe, evaluated_on, protocol_of, write_submission
+from tsgen.common.engine import EngineOptions
 from tsgen.common.errors import DataError, UsageError
+from tsgen.common.files import sha256_file
+from tsgen.common.shards import WHOLE, Shard
 
-MAX_NAMED = 3
 TRAINED_INSIDE = "py:"
+SERIAL = EngineOptions("serial")
 
 
 @dataclass(frozen=True)
@@ -42,40 +39,6 @@ class Wanted:
     data_seed: int
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A file with weights. ``facts``: what rac-bench noted in it; empty for files of others."""
-
-    path: Path
-    facts: dict[str, Any]
-
-    @classmethod
-    def read(cls, path: Path) -> Checkpoint:
-        if not path.is_file():
-            raise UsageError(f"--checkpoint {path}: no such file.")
-        try:
-            with safe_open(path, framework="pt") as file:
-                facts = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
-        except (SafetensorError, ValueError, RecursionError, OSError) as problem:
-            raise DataError(
-                f"{path} is no safetensors file ({shown(str(problem))}); write one with "
-                "safetensors.torch.save_file(model.state_dict(), FILE). Pickles (.pt, .pth) are never read."
-            ) from None
-        return cls(path, facts if isinstance(facts, dict) else {})
-
-    def tensors(self) -> dict[str, Tensor]:
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        except (SafetensorError, OSError) as problem:
-            raise DataError(f"{self.path} is damaged: {problem}.") from problem
-
-    def run_config(self) -> RunConfig | None:
-        """Of the run directory it lies in, seed<seed>/checkpoint.safetensors, if it does."""
-        run = RunDirectory(self.path.absolute().parent.parent)
-        return run.read_config() if self.facts and run.config_path.is_file() else None
-
-
 def submit_model(
     wanted: Wanted,
     checkpoints: Sequence[Path],
@@ -86,42 +49,45 @@ def submit_model(
     data_dir: Path,
     device: str = "auto",
     threads: int | None = None,
+    engine: EngineOptions = SERIAL,
+    shard: Shard = WHOLE,
     say: Say = lambda line: None,
 ) -> Submission:
     """Evaluate on the source's validation clips and on every target, and write what the model answered.
 
-    One checkpoint a seed; without any, ``wanted.model`` is a factory that returns a trained model. UsageError for a
-    request that cannot be met, DataError for a checkpoint of another model, shape or source, or answers not finite.
+    One checkpoint a seed; without any, ``wanted.model`` is a factory that returns a trained model. Of a ``shard`` only
+    its pairs of seed and domain are answered, and their part is written (:mod:`benchmark.submission.parts`). UsageError
+    for a request that cannot be met, DataError for a checkpoint of another model, shape or source, or answers not
+    finite.
     """
-    check_out(out)
+    path = shard.path(out)
+    if shard.is_whole or not path.exists():
+        check_out(path)
     files = [Checkpoint.read(path) for path in checkpoints]
     _check_different(checkpoints)
     config = resolve(wanted, files)
     words = _complete(words, config, files)
     describe(config, 0, {}, words)  # what only the submitter can say is asked for before the work
-    where = select_device(device)
-    prepare(where, threads, "auto")
-    plan = plan_data(config, digits, data_dir)
-    domains = [plan.val.load(say), *(target.clips for target in plan.load_targets(say))]
-    model = build_model(config.model, config.hidden, len(domains[0].class_names)).to(where)
-    predictions = []
-    for number, seed in enumerate(config.seeds):
-        if files:
-            load(model, files[number], config)
-        for clips in domains:
-            facts = clips.facts
-            logits = predict(model, clips, where)
-            if not np.isfinite(logits).all():
-                raise DataError(f"seed {seed}: the model's answers on {facts.domain} are not finite.")
-            answers = Predictions(
-                facts.domain, facts.split, seed, clips.class_names, facts.content_hash, facts.digits_source,
-                facts.digits_sha256, clips.clip_id, clips.labels, logits,
-            )  # fmt: skip
-            predictions.append(answers)
-            say(f"seed {seed}, {facts.domain}: accuracy {answers.correct.mean():.3f} on {facts.n} clips")
-    evaluated = {clips.facts.domain: evaluated_on(clips.facts.to_json()) for clips in domains}
-    submission = describe(config, trainable_parameters(model), evaluated, words)
-    write_submission(out, submission, predictions)
+    check_device(engine, device)
+    if engine.name != "ray":
+        device = select_device(device).type
+    clips = plan_data(config, digits, data_dir)
+    evaluation = Evaluation(config, tuple(files), (clips.val, *clips.targets), device, threads)
+    pairs = shard_of_pairs(evaluation.pairs, shard)
+    domains = [file.load(say) for file in evaluation.clips]
+    evaluated = {each.facts.domain: evaluated_on(each.facts.to_json()) for each in domains}
+    weights = {seed: sha256_file(file.path) for seed, file in zip(config.seeds, files, strict=False)}
+    if path.exists():
+        return same_part(path, shard, weights, describe(config, 0, evaluated, words))
+
+    answers = dict(answer_pairs(evaluation, pairs, domains, engine, say))
+    weights = weights or {config.seeds[0]: answers[pairs[0]].weights}
+    submission = describe(config, answers[pairs[0]].parameters, evaluated, words)
+    predictions = [answers[pair].predictions for pair in pairs]
+    if shard.is_whole:
+        write_submission(out, submission, predictions)
+    else:
+        write_part(path, Part(shard, weights, submission), predictions)
     return submission
 
 
@@ -208,26 +174,3 @@ def _complete(words: Words, config: RunConfig, files: Sequence[Checkpoint]) -> W
             "--protocol TEXT --selection TEXT."
         )
     return words
-
-
-def load(model: nn.Module, file: Checkpoint, config: RunConfig) -> None:
-    """Put the weights into ``model``; DataError naming what does not fit.
-
-    Weights of a model from outside may have the names it knows itself, without those of what we put around it.
-    """
-    tensors, own = file.tensors(), model.state_dict()
-    inner = getattr(model, "net", None)
-    if isinstance(inner, nn.Module) and not set(tensors) & set(own):
-        model, own = inner, inner.state_dict()
-    problems = [f"{name} is missing" for name in own if name not in tensors]
-    problems += [f"{shown(name)} is unknown" for name in tensors if name not in own]
-    problems += [
-        f"{name} is {tuple(tensors[name].shape)} there and {tuple(own[name].shape)} here"
-        for name in own
-        if name in tensors and tensors[name].shape != own[name].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else ""
-        title = f"{config.model}{f' with hidden {config.hidden}' if config.hidden else ''}"
-        raise DataError(f"{file.path} does not fit {title}: {'; '.join(problems[:MAX_NAMED])}{more}.")
-    model.load_state_dict(tensors)

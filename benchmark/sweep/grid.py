@@ -10,6 +10,7 @@ from typing import Any
 from benchmark.config import PRESETS, TARGETS, RunConfig, make_config, parse_names, parse_numbers, parse_seeds
 from benchmark.models import MODELS, PAPER_HIDDEN, check_model, is_outside
 from tsgen.common.errors import DataError, UsageError, unknown_name
+from tsgen.common.shards import Shard
 
 AXES = ("model", "hidden", "source", "seeds")
 """The fields of a run's config in which the jobs of one sweep differ; the others are its protocol."""
@@ -105,14 +106,15 @@ class Grid:
         sizes = [(model, 0 if is_outside(model) else h) for model in self.models]
         return [size for size in sizes if first or size[1]]
 
-    def shard(self, jobs: Sequence[Job], part: tuple[int, int]) -> list[Job]:
-        """Every n-th job, for ``part`` (i, n) beginning with the i-th; one further with each seed.
+    def shard(self, jobs: Sequence[Job], shard: Shard) -> list[Job]:
+        """Of shard i/n every n-th job, counted from the i-th; one further with each seed.
 
         Without that shift a shard could meet the same models in every round. All shards together are all jobs.
         """
-        i, n = part
-        round_length = len(jobs) // len(self.seeds)
-        return [job for place, job in enumerate(jobs) if (place % round_length + place // round_length) % n == i - 1]
+        length = len(jobs) // len(self.seeds)
+        return [
+            job for place, job in enumerate(jobs) if (place % length + place // length) % shard.count == shard.index
+        ]
 
 
 def protocol_of(preset: str, **overrides: Any) -> dict[str, Any]:
@@ -147,14 +149,6 @@ def check_protocol(config: RunConfig, protocol: dict[str, Any], where: str) -> N
     differing = protocol_differences(here, found)
     if differing:
         raise DataError(f"{where} followed another protocol than this sweep ({'; '.join(differing)}); move it away.")
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """``"2/8"`` -> (2, 8)."""
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise UsageError(f"shard {text!r} is not possible; give i/n with 1 <= i <= n, like 2/8.")
-    return int(match[1]), int(match[2])
 
 
 def parse_budget(text: str) -> float:

@@ -14,11 +14,20 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
 from benchmark.sweep.grid import Job
-from benchmark.sweep.worker import STOP_AFTER_EPOCH, STOP_NOW, Outcome, Ready, Settings, work
+from benchmark.sweep.worker import (
+    HELD_AGAIN_S,
+    STOP_AFTER_EPOCH,
+    STOP_NOW,
+    Outcome,
+    Ready,
+    Settings,
+    how_it_ended,
+    no_space,
+    work,
+)
 from tsgen.common.errors import RacError
 
 TICK_S = 0.5
-HELD_AGAIN_S = 2.0  # so long a lock may outlive the process that held it
 STOP_S = 5.0
 MAX_BROKEN_STARTS = 3
 OUT_OF_MEMORY_HINT = " (out of memory? fewer --workers need less)"
@@ -146,7 +155,7 @@ class Pool:
     def _settle(self, outcome: Outcome) -> None:
         job = outcome.job
         if outcome.kind == "no space":
-            self._fatal = f"no space left in {self._settings.directory.path}: {outcome.text}. The same command goes on."
+            self._fatal = no_space(self._settings, outcome)
         elif outcome.kind == "apart" and not self._stopping:
             self._queue.insert(0, _Entry(job, alone=True))
         elif outcome.kind == "held" and not self._stopping and job.name not in self._held:
@@ -164,23 +173,8 @@ class Pool:
             self._broken_starts += 1
             if self._broken_starts >= MAX_BROKEN_STARTS:
                 raise RacError(f"workers end while they start: the last one was {how}. See its messages above.")
-        store = self._settings.directory
-        for job in worker.jobs:
-            if store.state(job) == "done":
-                self._settle(Outcome(job, "done"))
-            elif len(worker.jobs) > 1:
-                self._settle(Outcome(job, "apart", f"the worker was {how}"))
-            else:
-                self._settle(self._mark_dead(job, f"the worker was {how}"))
-
-    def _mark_dead(self, job: Job, error: str) -> Outcome:
-        store = self._settings.directory
-        lock = store.claim(job)
-        if lock is None:  # another sweep has taken it over already
-            return Outcome(job, "held")
-        with lock:
-            store.mark_failed(job, error)
-        return Outcome(job, "failed", error)
+        for outcome in how_it_ended(worker.jobs, self._settings.directory, f"the worker was {how}"):
+            self._settle(outcome)
 
     def _stop_after_epoch(self) -> None:
         self._stopping = True

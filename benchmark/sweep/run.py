@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,15 @@ from tqdm import tqdm
 from benchmark.data import plan_data
 from benchmark.engine.levels import check_levels, check_same_levels
 from benchmark.models import require_torch
+from benchmark.nodes import check_device
 from benchmark.sweep.grid import Job
 from benchmark.sweep.plan import Estimator, makespan, plan_json, time_left
 from benchmark.sweep.pool import Hooks, Pool
 from benchmark.sweep.store import SweepDirectory
 from benchmark.sweep.summary import write_records
+from benchmark.sweep.units import do_units
 from benchmark.sweep.worker import PACK, Outcome, Settings
+from tsgen.common.engine import EngineOptions
 from tsgen.common.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -35,24 +38,44 @@ MEASURE_EVERY_S = 20.0
 
 @dataclass(frozen=True)
 class Means:
-    """What a sweep may use. ``budget_s`` seconds from ``started`` (monotonic); None: no limit."""
+    """What a sweep may use. ``budget_s`` seconds from ``started`` (monotonic); None: no limit. ``gpus`` of each unit
+    on a cluster, at most 1; None: one, on which up to ten jobs train."""
 
     device: str = "auto"
     workers: int | None = None
     threads: int = 1
     budget_s: float | None = None
     started: float = 0.0
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    gpus: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("workers", self.workers), ("threads", self.threads)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} {value} is not possible; allowed: 1 or more.")
+        check_device(self.engine, self.device)
+        if self.gpus is None:
+            return
+        if self.engine.name != "ray" or self.device != "cuda":
+            raise UsageError("--gpus says what a job takes of a cluster's GPUs; add --engine ray --device cuda.")
+        if not 0 < self.gpus <= 1:
+            raise UsageError(f"--gpus {self.gpus:g} is not possible; allowed: above 0, at most 1, like 0.25.")
 
     def num_workers(self, device: str) -> int:
         """As asked for, else one a GPU, or as many as the cores this process may use have room for."""
         if self.workers is not None:
             return self.workers
         return max(1, _num_cores() // self.threads) if device == "cpu" else 1
+
+    @property
+    def is_pool(self) -> bool:
+        """Whether jobs are done by the sweep's own workers, which also estimate times."""
+        return self.engine.name == "processes"
+
+    @property
+    def until(self) -> float | None:
+        """When the budget is over, seconds since 1970: machines have that in common."""
+        return None if self.budget_s is None else time.time() + self.started + self.budget_s - time.monotonic()
 
     @property
     def over(self) -> bool:
@@ -97,7 +120,9 @@ def run_sweep(
     if failed and not retry_failed:
         say(f"{failed} failed jobs are left out; --retry-failed tries them again")
     if todo:
-        _device(means.device)
+        require_torch()
+        if means.engine.name != "ray":
+            _device(means.device)
     with directory.opened(say):
         directory.begin(protocol)
         resolved = _prepare_clips(directory, todo, digits, data_dir, say)
@@ -135,44 +160,69 @@ def _work_off(
     say: Say,
     levels: tuple[float, ...],
 ) -> None:
-    estimator, device = _estimator(directory, means)
+    device = means.device if means.engine.name == "ray" else _device(means.device).type
+    settings = Settings(directory, digits, data_dir, device, means.threads, levels)
+    with tqdm(total=num_jobs, initial=num_jobs - len(jobs), unit="job", disable=None, bar_format=BAR) as progress:
+        bar = _Bar(progress, directory, say)
+        if means.is_pool:
+            _in_pool(jobs, num_jobs, settings, means, say, bar)
+            return
+        say(f"{len(jobs)} of {num_jobs} jobs to do, --engine {means.engine.name} on {device}")
+        pack = _pack(device) if means.gpus is None else 1
+        do_units(jobs, settings, means.engine, bar.tell, pack=pack, gpus=means.gpus, until=means.until)
+
+
+@dataclass
+class _Bar:
+    """Tells how jobs went, and keeps records.jsonl not far behind."""
+
+    bar: tqdm
+    directory: SweepDirectory
+    say: Say
+    written: float = field(default_factory=time.monotonic)
+
+    def tell(self, outcome: Outcome) -> None:
+        line = f"{outcome.kind:7} {outcome.job.name}  {outcome.text}".rstrip()
+        if self.bar.disable:
+            self.say(line)
+        elif outcome.kind == "failed":
+            self.bar.write(line, file=sys.stderr)
+        if outcome.kind == "done":
+            self.bar.update()
+        if time.monotonic() > self.written + RECORDS_EVERY_S:
+            _refresh_records(self.directory, self.say)
+            self.written = time.monotonic()
+
+
+def _in_pool(jobs: Sequence[Job], num_jobs: int, settings: Settings, means: Means, say: Say, bar: _Bar) -> None:
+    """By workers of this machine, with estimates: nothing begins that would not end within the budget."""
+    estimator, device = _estimator(settings.directory, means)
     pack = _pack(device.type)
     num_workers = min(means.num_workers(device.type), len(jobs))
     if means.budget_s is not None:
         estimator.try_unknown(jobs, device, pack, say)
     say(f"{len(jobs)} of {num_jobs} jobs to do, {num_workers} workers on {device.type}")
     waiting = {job.name: job for job in jobs}
-    written = measured = time.monotonic()
-    with tqdm(total=num_jobs, initial=num_jobs - len(jobs), unit="job", disable=None, bar_format=BAR) as bar:
+    measured = time.monotonic()
 
-        def tell(outcome: Outcome) -> None:
-            nonlocal written
-            waiting.pop(outcome.job.name, None)
-            line = f"{outcome.kind:7} {outcome.job.name}  {outcome.text}".rstrip()
-            if bar.disable:
-                say(line)
-            elif outcome.kind == "failed":
-                bar.write(line, file=sys.stderr)
-            if outcome.kind == "done":
-                bar.update()
-                estimator.update()
-            if time.monotonic() > written + RECORDS_EVERY_S:
-                _refresh_records(directory, say)
-                written = time.monotonic()
+    def tell(outcome: Outcome) -> None:
+        waiting.pop(outcome.job.name, None)
+        bar.tell(outcome)
+        if outcome.kind == "done":
+            estimator.update()
 
-        def tick(running: Sequence[Job]) -> None:
-            nonlocal measured
-            if time.monotonic() > measured + MEASURE_EVERY_S:
-                estimator.update()
-                measured = time.monotonic()
-            if not bar.disable:
-                bar.set_postfix_str(_progress(estimator, list(waiting.values()), len(running), num_workers))
+    def tick(running: Sequence[Job]) -> None:
+        nonlocal measured
+        if time.monotonic() > measured + MEASURE_EVERY_S:
+            estimator.update()
+            measured = time.monotonic()
+        if not bar.bar.disable:
+            bar.bar.set_postfix_str(_progress(estimator, list(waiting.values()), len(running), num_workers))
 
-        def fits(together: Sequence[Job]) -> bool:
-            return means.budget_s is None or means.allows(sum(estimator.remaining_s(job) or 0.0 for job in together))
+    def fits(together: Sequence[Job]) -> bool:
+        return means.budget_s is None or means.allows(sum(estimator.remaining_s(job) or 0.0 for job in together))
 
-        settings = Settings(directory, digits, data_dir, device.type, means.threads, levels)
-        Pool(settings, num_workers, pack, Hooks(fits, lambda: means.over, tell, tick)).run(jobs)
+    Pool(settings, num_workers, pack, Hooks(fits, lambda: means.over, tell, tick)).run(jobs)
 
 
 BAR = "{n_fmt}/{total_fmt} jobs |{bar}| {elapsed}{postfix}"

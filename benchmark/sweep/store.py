@@ -112,7 +112,7 @@ class SweepDirectory:
         """
         protocol = self.read_protocol()
         jobs = []
-        for path in self.jobs_path.glob("*/config.json"):
+        for path in self.jobs_path.glob("[!.]*/config.json"):  # hidden: what a killed merge was about to copy
             config = RunDirectory(path.parent).read_config()
             if len(config.seeds) != 1 or Job(config).name != path.parent.name:
                 raise DataError(f"{path.parent} is not a job of this sweep: its name and its config differ.")

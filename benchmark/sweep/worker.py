@@ -14,7 +14,7 @@ import queue
 import signal
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,6 +25,7 @@ from tsgen.common.errors import RacError
 
 STOP_AFTER_EPOCH, STOP_NOW = "stop after epoch", "stop now"
 PACK = "auto"  # of the jobs handed over together, run_many finds out how many should train side by side
+HELD_AGAIN_S = 2.0  # so long a lock may outlive the process that held it
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -69,7 +70,7 @@ def work(connection: Connection, settings: Settings) -> None:
 
         connection.send(Ready())
         while (jobs := tasks.get()) is not None:
-            outcomes, usable = do_jobs(jobs, settings, stop)
+            outcomes, usable = do_jobs(jobs, settings, stop.is_set)
             for outcome in outcomes:
                 connection.send(outcome)
             if not usable:
@@ -91,8 +92,9 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[list[Job] | None], 
             tasks.put(message)
 
 
-def do_jobs(jobs: Sequence[Job], settings: Settings, stop: threading.Event) -> tuple[list[Outcome], bool]:
-    """Train, evaluate and finish all that is free and not done. Also whether this process can be trusted further."""
+def do_jobs(jobs: Sequence[Job], settings: Settings, stop: Callable[[], bool]) -> tuple[list[Outcome], bool]:
+    """Train, evaluate and finish all that is free and not done; ``stop()`` is asked at the end of every epoch. Also
+    whether this process can be trusted further."""
     directory = settings.directory
     outcomes = []
     mine = []
@@ -113,7 +115,7 @@ def do_jobs(jobs: Sequence[Job], settings: Settings, stop: threading.Event) -> t
         return [*outcomes, *found], usable
 
 
-def _train(jobs: Sequence[Job], settings: Settings, stop: threading.Event) -> tuple[list[Outcome], bool]:
+def _train(jobs: Sequence[Job], settings: Settings, stop: Callable[[], bool]) -> tuple[list[Outcome], bool]:
     from benchmark.engine.fit import StoppedError
 
     try:
@@ -145,7 +147,28 @@ def _failed(jobs: Sequence[Job], settings: Settings, error: str) -> list[Outcome
     return [Outcome(jobs[0], "failed", error)]
 
 
-def train_pack(jobs: Sequence[Job], settings: Settings, stop: threading.Event) -> list[RacError | None]:
+def no_space(settings: Settings, outcome: Outcome) -> str:
+    return f"no space left in {settings.directory.path}: {outcome.text}. The same command goes on."
+
+
+def how_it_ended(jobs: Sequence[Job], store: SweepDirectory, error: str) -> list[Outcome]:
+    """Of jobs whose process was ended, for the reason ``error``; a job that was alone there has failed."""
+    outcomes = []
+    for job in jobs:
+        if store.state(job) == "done":
+            outcomes.append(Outcome(job, "done"))
+        elif len(jobs) > 1:
+            outcomes.append(Outcome(job, "apart", error))
+        elif (lock := store.claim(job)) is None:  # another sweep has taken it over already
+            outcomes.append(Outcome(job, "held"))
+        else:
+            with lock:
+                store.mark_failed(job, error)
+            outcomes.append(Outcome(job, "failed", error))
+    return outcomes
+
+
+def train_pack(jobs: Sequence[Job], settings: Settings, stop: Callable[[], bool]) -> list[RacError | None]:
     """Finish the run directory of every job, all of one family; what went wrong with each."""
     from benchmark.run import run_many
 
@@ -159,7 +182,7 @@ def train_pack(jobs: Sequence[Job], settings: Settings, stop: threading.Event) -
         levels=settings.levels,
         resume=True,
         quiet=True,
-        stop=stop.is_set,
+        stop=stop,
     )
     return [outcome if isinstance(outcome, RacError) else None for outcome in outcomes]
 

@@ -33,7 +33,7 @@ from diving48_domains.mini.parts import (
     write_clip_joints,
     write_truth,
 )
-from diving48_domains.workers import number_of_workers, run_jobs
+from tsgen.common.engine import EngineOptions, Work, results, run_units
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import check_free_space, locked, write_json_atomic
 
@@ -64,20 +64,20 @@ def write_mini(out: Path | str, config: MiniConfig, *, workers: int | None = Non
     fails.
     """
     out = Path(out)
-    workers = number_of_workers(workers, sum(config.count(split) for split in SPLITS))
+    engine = EngineOptions(workers=workers)
     if _begin(out, config):
         return MiniSummary(out, config, 0, sum(config.count(split) for split in SPLITS))
     with locked(out):
-        return _make(out, config, workers, quiet)
+        return _make(out, config, engine, quiet)
 
 
-def _make(out: Path, config: MiniConfig, workers: int, quiet: bool) -> MiniSummary:
+def _make(out: Path, config: MiniConfig, engine: EngineOptions, quiet: bool) -> MiniSummary:
     tasks = plan_tasks(config)
     parts = out / PARTS_FOLDER
     parts.mkdir(exist_ok=True)
     open_tasks: list[Task] = [task for task in tasks if not is_done(parts, task)]
     try:
-        _make_all(out, config, open_tasks, len(tasks), workers, quiet)
+        _make_all(out, config, open_tasks, len(tasks), engine, quiet)
         _assemble(out, config, tasks)
     except OSError as problem:
         raise DataError(
@@ -155,13 +155,14 @@ def _mini_json(config: MiniConfig, rows: list[dict[str, Any]] | None) -> dict[st
     return {"format": FORMAT, "recipe": config.to_json(), "complete": rows is not None, "clips": rows or []}
 
 
-def _make_all(out: Path, config: MiniConfig, tasks: list[Task], total: int, workers: int, quiet: bool) -> None:
+def _make_all(out: Path, config: MiniConfig, tasks: list[Task], total: int, engine: EngineOptions, quiet: bool) -> None:
     from tqdm import tqdm
 
     with tqdm(
         total=total, initial=total - len(tasks), desc="mini", unit="clip", disable=True if quiet else None
     ) as progress:
-        for _ in run_jobs(partial(make_part, out, config), tasks, min(workers, len(tasks))):
+        work = Work(partial(make_part, out, config))
+        for _ in results(run_units(work, tasks, engine), lambda task: task.stem):
             progress.update()
 
 

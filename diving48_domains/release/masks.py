@@ -15,10 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from diving48_domains.build_options import BuildOptions
+from diving48_domains.build_options import BuildOptions, options_of
 from diving48_domains.clip_build import status_of
-from diving48_domains.domains import DomainOptions
-from diving48_domains.framestore import shard_path
 from diving48_domains.instance_file import InstanceFile, write_instances
 from diving48_domains.instances import ClipInstances
 from diving48_domains.manifest import FLAGS, OUTCOMES, STATUS, ClipRecord, Manifest, key_hash, read_manifest
@@ -35,8 +33,9 @@ from diving48_domains.release.contents import (
     refuse_paths,
     without_paths,
 )
-from diving48_domains.tracking import TrackOptions, track
+from diving48_domains.tracking import track
 from tsgen.common.errors import DataError, UsageError
+from tsgen.common.shards import Shard
 
 DEFAULT_CONFIG = "domains"
 COLUMNS: dict[str, tuple[str, str]] = {
@@ -72,11 +71,9 @@ def collect(folder: Path, instances: Path, builds: Sequence[tuple[str, Path]]) -
     for config, path in builds:
         manifest = read_manifest(path)
         header = dict(without_paths(manifest.header))
-        index, count = _shard(header, path)
+        shard = _shard(header, path)
         split = check_name("split", str(header.get("split")))
-        target = shard_path(
-            folder / MANIFEST_FOLDER / check_name("configuration", config) / f"{split}.jsonl", index, count
-        )
+        target = shard.path(folder / MANIFEST_FOLDER / check_name("configuration", config) / f"{split}.jsonl")
         if target.exists():
             raise UsageError(
                 f"--build {path}: configuration {config!r} has this part of {split!r} already; name another with "
@@ -114,17 +111,6 @@ def describe(folder: Path) -> Contents:
         configs.setdefault(config, {})[split] = _facts(name, parts[config, split], rows, found[0]["header"])
     files = [INSTANCES_FILE, *(path for paths in parts.values() for path in paths)]
     return Contents({"instances": instances, "configs": configs}, tables, tuple(files))
-
-
-def options_of(parameters: Mapping[str, Any]) -> BuildOptions:
-    """The options of a build as its manifest records them. DataError when they are not those of this version."""
-    try:
-        given = dict(parameters["options"])
-        inner = {"composition": DomainOptions, "shown": TrackOptions, "filled": TrackOptions}
-        given |= {name: record(**_tuples(given[name])) for name, record in inner.items()}
-        return BuildOptions(**_tuples(given))
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as problem:
-        raise DataError(f"the manifest records options that this d48dom does not know: {problem}") from problem
 
 
 def lines(manifest: Mapping[str, Any]) -> str:
@@ -194,25 +180,28 @@ def _manifest(path: Path, split: str, content_hash: str) -> Manifest:
     return manifest
 
 
-def _shard(header: Mapping[str, Any], path: Path | str) -> tuple[int, int]:
+def _shard(header: Mapping[str, Any], path: Path | str) -> Shard:
     parameters = header.get("parameters")
     shard = parameters.get("shard") if isinstance(parameters, dict) else None
-    if not isinstance(shard, list) or len(shard) != 2 or not all(type(one) is int for one in shard):
-        raise DataError(f"{path} is no manifest of `d48dom build`: it does not say which part of the clips it has.")
-    return shard[0], shard[1]
+    try:
+        if isinstance(shard, list) and len(shard) == 2 and all(type(one) is int for one in shard):
+            return Shard(*shard)
+    except UsageError as problem:
+        raise DataError(f"{path}: {problem}") from None
+    raise DataError(f"{path} is no manifest of `d48dom build`: it does not say which part of the clips it has.")
 
 
 def _check_shards(manifests: Sequence[Manifest], paths: Sequence[str], where: str) -> None:
     """DataError unless these are all shards of one build, each under the name of its own."""
     shards = [_shard(manifest.header, path) for manifest, path in zip(manifests, paths, strict=True)]
-    count = shards[0][1]
-    if len(shards) != count or sorted(shards) != [(index, count) for index in range(count)]:
-        found = ", ".join(f"{index}/{of}" for index, of in shards[:10])
+    count = shards[0].count
+    if len(shards) != count or set(shards) != {Shard(index, count) for index in range(count)}:
+        found = ", ".join(map(str, shards[:10]))
         raise DataError(f"{where}: has the shards {found}; give the manifests of all {count} of one build.")
-    for (index, _), path in zip(shards, paths, strict=True):
+    for shard, path in zip(shards, paths, strict=True):
         whole = Path(path).with_name(f"{_stem(path)['split']}.jsonl")
-        if shard_path(whole, index, count) != Path(path):
-            raise DataError(f"{path} holds shard {index} of {count}.")
+        if shard.path(whole) != Path(path):
+            raise DataError(f"{path} holds shard {shard}.")
     settings = [{**manifest.header["parameters"], "shard": None} for manifest in manifests]
     if any(one != settings[0] for one in settings):
         raise DataError(f"{where}: its shards were built with different options; give those of one build.")
@@ -301,7 +290,3 @@ def _facts(
         "mask_threshold": header["parameters"]["options"]["composition"]["mask_threshold"],
         "list_sha256": header["parameters"].get("list_sha256"),
     }
-
-
-def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(one) if isinstance(one, list) else one for name, one in value.items()}

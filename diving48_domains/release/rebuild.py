@@ -13,6 +13,7 @@ import numpy as np
 
 from diving48_domains.annotations import VIDEO_FOLDER, ClipEntry, open_folder, write_list
 from diving48_domains.build import build
+from diving48_domains.build_options import options_of
 from diving48_domains.instance_file import InstanceFile, decode_clip, encode_clip
 from diving48_domains.instances import ClipInstances
 from diving48_domains.labels import read_picture
@@ -22,10 +23,9 @@ from diving48_domains.mini.dataset import JOINTS_FILE, TRUTH_FILE
 from diving48_domains.mini.joints_file import read_joints
 from diving48_domains.mini.parts import LABELS_FOLDER, PARTS_FOLDER, Task, make_part, plan_tasks
 from diving48_domains.release.contents import INSTANCES_FILE
-from diving48_domains.release.masks import options_of
 from diving48_domains.release.mini import recipe_of
 from diving48_domains.sampling import uniform_indices
-from diving48_domains.workers import number_of_workers, run_jobs
+from tsgen.common.engine import EngineOptions, Work, results, run_units
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import sha256_file
 
@@ -114,7 +114,7 @@ def rebuild_domains(folder: Path, data: Path | None, number: int | None, workers
                 folder / INSTANCES_FILE,
                 Path(place) / "out",
                 options,
-                workers=workers,
+                engine=EngineOptions(workers=workers),
                 quiet=quiet,
             )
         for mine, theirs in zip(chosen, report.manifest.clips, strict=True):
@@ -140,9 +140,9 @@ def _made(place: Path, config: MiniConfig, tasks: Sequence[Task], workers: int |
 
     for name in (PARTS_FOLDER, VIDEO_FOLDER):
         (place / name).mkdir()
-    count = number_of_workers(workers, len(tasks))
+    finished = run_units(Work(partial(make_part, place, config)), tasks, EngineOptions(workers=workers))
     with tqdm(total=len(tasks), desc="rebuild", unit="clip", disable=True if quiet else None) as bar:
-        for task, _ in run_jobs(partial(make_part, place, config), tasks, count):
+        for task, _ in results(finished, lambda task: task.stem):
             yield task
             bar.update()
 

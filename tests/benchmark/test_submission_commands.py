@@ -24,7 +24,8 @@ from benchmark.config import RunConfig
 from benchmark.models import build_model
 from benchmark.run import run
 from benchmark.submission.check import check
-from benchmark.submission.from_model import Checkpoint, Wanted, load, resolve
+from benchmark.submission.evaluating import Checkpoint, load
+from benchmark.submission.from_model import Wanted, resolve
 from benchmark.submission.truth import AnswerKeys
 from benchmark.submission.write import Words, submit_runs
 from tsgen.common.errors import DataError, RacError, UsageError

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -20,12 +19,13 @@ from benchmark.config import RunConfig
 from benchmark.data import plan_data
 from benchmark.statistics import clopper_pearson
 from benchmark.sweep import worker as worker_module
-from benchmark.sweep.grid import Grid, Job, parse_budget, parse_shard, protocol_of
+from benchmark.sweep.grid import Grid, Job, parse_budget, protocol_of
 from benchmark.sweep.plan import MACHINE, Estimator, makespan
 from benchmark.sweep.pool import Hooks, Pool
 from benchmark.sweep.store import SweepDirectory
 from benchmark.sweep.worker import Outcome, Settings, do_jobs
 from tsgen.common.errors import DataError, UsageError
+from tsgen.common.shards import Shard
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from benchmark.cli import main; main()"]
 SIZES = {"n_train": 32, "n_val": 20, "n_target": 20, "max_epochs": 4, "batch_size": 16}
@@ -82,6 +82,10 @@ def wait_until(condition, what):
         time.sleep(0.005)
 
 
+def never():
+    return False
+
+
 def is_alive(pid):
     try:
         os.kill(pid, 0)
@@ -126,7 +130,7 @@ def test_paper_grid_begins_with_the_first_seed_of_every_model():
 def test_shards_are_a_partition_and_no_shard_gets_one_model_alone(n):
     grid = Grid()
     jobs = grid.jobs("paper")
-    shards = [grid.shard(jobs, (i + 1, n)) for i in range(n)]
+    shards = [grid.shard(jobs, Shard(i, n)) for i in range(n)]
     assert sorted(job.name for shard in shards for job in shard) == sorted(job.name for job in jobs)
     assert max(map(len, shards)) - min(map(len, shards)) <= 5
     assert all(len({job.config.model for job in shard}) > 1 for shard in shards)
@@ -141,9 +145,8 @@ def test_a_model_from_outside_comes_once_whatever_h():
     ]
 
 
-def test_times_and_shards_as_text():
+def test_times_as_text():
     assert [parse_budget(text) for text in ("900s", "30m", "2h", "0.5d")] == [900, 1800, 7200, 43200]
-    assert parse_shard("2/8") == (2, 8)
 
 
 @pytest.mark.parametrize(
@@ -159,9 +162,9 @@ def test_times_and_shards_as_text():
         ("--hidden 2,4,2", "--hidden names 2 twice"),
         ("--seeds 1,1", "--seeds names 1 twice"),
         ("--epochs 0", "max_epochs 0 is not possible"),
-        ("--shard 0/3", "shard '0/3' is not possible"),
-        ("--shard 4/3", "shard '4/3' is not possible"),
-        ("--shard 1", "give i/n with 1 <= i <= n"),
+        ("--shard -1/3", "give i/n, from 0/n to n-1/n"),
+        ("--shard 3/3", "shards are counted from 0, so n of them are 0/n to n-1/n"),
+        ("--shard 1", "give i/n, from 0/n to n-1/n"),
         ("--budget abc", "budget 'abc' is no time"),
         ("--budget 0h", "budget '0h' is no time"),
         ("--workers 0", "workers 0 is not possible"),
@@ -292,14 +295,14 @@ def test_a_job_is_never_done_twice_and_jobs_of_a_pack_get_what_they_get_alone(be
     directory, settings = begun
     first, second = jobs = tiny_jobs()[:2]
     with directory.claim(first):
-        assert do_jobs([first], settings, threading.Event()) == ([Outcome(first, "held")], True)
-    outcomes, usable = do_jobs(jobs, settings, threading.Event())
+        assert do_jobs([first], settings, never) == ([Outcome(first, "held")], True)
+    outcomes, usable = do_jobs(jobs, settings, never)
     assert ([outcome.kind for outcome in outcomes], usable) == (["done", "done"], True)
     for job in jobs:
         alone = SweepDirectory(whole[0]).run_directory(job).result_path
         assert directory.run_directory(job).result_path.read_bytes() == alone.read_bytes()
     before = directory.run_directory(second).result_path.stat().st_mtime_ns
-    assert do_jobs([second], settings, threading.Event())[0] == [Outcome(second, "done", "by another sweep")]
+    assert do_jobs([second], settings, never)[0] == [Outcome(second, "done", "by another sweep")]
     assert directory.run_directory(second).result_path.stat().st_mtime_ns == before
 
 
@@ -319,12 +322,12 @@ def test_what_goes_wrong_in_a_job(begun, monkeypatch, problem, kind, state, usab
 
     monkeypatch.setattr(worker_module, "train_pack", broken)
     first, second = tiny_jobs()[:2]
-    (outcome,), trusted = do_jobs([first], settings, threading.Event())
+    (outcome,), trusted = do_jobs([first], settings, never)
     assert (outcome.kind, directory.state(first), trusted) == (kind, state, usable)
     if kind == "failed":
-        do_jobs([first], settings, threading.Event())
+        do_jobs([first], settings, never)
         assert directory.failure(first)["attempts"] == 2
-        together, _ = do_jobs([first, second], settings, threading.Event())
+        together, _ = do_jobs([first, second], settings, never)
         assert [each.kind for each in together] == ["apart", "apart"]  # nobody is blamed for another
         assert directory.state(second) == "todo"
 

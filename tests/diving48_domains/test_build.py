@@ -23,8 +23,11 @@ from diving48_domains.instance_file import write_instances
 from diving48_domains.manifest import read_manifest
 from diving48_domains.sampling import uniform_indices
 from diving48_domains.video import read_frames
+from tsgen.common.engine import EngineOptions
 from tsgen.common.errors import DataError, UsageError
+from tsgen.common.shards import Shard
 
+SERIAL = EngineOptions("serial")
 NATIVE = BuildOptions(size=None, composition=DomainOptions(blur_sigma_px=3, blur_size_px=11))
 WHOLE, SHORT, GAP, NOTHING, BRIDGED = CLIPS
 
@@ -38,7 +41,7 @@ def folder(tmp_path_factory):
 def native(folder, tmp_path_factory):
     """All domains at native size from the soft instances."""
     out = tmp_path_factory.mktemp("native")
-    return build(folder, "test", folder.root / "found.h5", out, NATIVE, workers=0, quiet=True)
+    return build(folder, "test", folder.root / "found.h5", out, NATIVE, engine=SERIAL, quiet=True)
 
 
 def clips_of(report, domain):
@@ -115,13 +118,13 @@ def test_a_frame_without_a_diver_is_blurred_in_s1_and_unfilled_in_t(native):
 
 def test_frames_without_a_diver_can_be_filled(folder, tmp_path):
     options = dataclasses.replace(NATIVE, on_empty="fill", domains=("T",))
-    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, workers=0, quiet=True)
+    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, engine=SERIAL, quiet=True)
     assert (clips_of(report, "T")[NOTHING] == IMAGENET_MEAN).all()
 
 
 def test_frames_without_a_diver_can_be_dropped(folder, tmp_path):
     options = dataclasses.replace(NATIVE, on_empty="drop", domains=("O", "T"))
-    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, workers=0, quiet=True)
+    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, engine=SERIAL, quiet=True)
     records = records_of(report)
     assert records[NOTHING].outcome == "dropped"
     assert records[NOTHING].reason == "no frame has a diver"
@@ -133,7 +136,7 @@ def test_frames_without_a_diver_can_be_dropped(folder, tmp_path):
 
 def test_clips_without_divers_can_be_dropped(folder, tmp_path):
     options = dataclasses.replace(NATIVE, on_empty="drop-clip", max_empty=0.2, domains=("T",))
-    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, workers=0, quiet=True)
+    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, engine=SERIAL, quiet=True)
     dropped = [one.clip_id for one in report.manifest.clips if one.outcome == "dropped"]
     assert dropped == [GAP, NOTHING]
 
@@ -142,13 +145,13 @@ def test_frames_are_resized_with_antialiasing(folder, tmp_path):
     from PIL import Image
 
     options = BuildOptions(size=(24, 32), domains=("O",))
-    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, workers=0, limit=1, quiet=True)
+    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, engine=SERIAL, limit=1, quiet=True)
     expected = np.asarray(Image.fromarray(frames_of(WHOLE)[0]).resize((32, 24), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(clips_of(report, "O")[WHOLE][0], expected)
 
 
 def test_processes_write_the_same_bytes(folder, native, tmp_path):
-    build(folder, "test", folder.root / "found.h5", tmp_path, NATIVE, workers=2, quiet=True)
+    build(folder, "test", folder.root / "found.h5", tmp_path, NATIVE, engine=EngineOptions(workers=2), quiet=True)
     assert bytes_of(tmp_path / "test") == bytes_of(native.folder)
 
 
@@ -168,38 +171,38 @@ def build_clip(job, *rest):
 module.build_clip = build_clip
 folder = t.open_folder(Path({data!r}))
 options = t.dataclasses.replace(t.NATIVE, form={form!r})
-t.build(folder, "test", folder.root / "found.h5", Path({out!r}), options, workers=0, quiet=True)
+t.build(folder, "test", folder.root / "found.h5", Path({out!r}), options, engine=t.SERIAL, quiet=True)
 """
 
 
 @pytest.mark.parametrize("form", ["hdf5", "ffv1"])
 def test_sigkill_and_resume_end_in_the_same_bytes(folder, tmp_path, form):
     options = dataclasses.replace(NATIVE, form=form)
-    whole = build(folder, "test", folder.root / "found.h5", tmp_path / "whole", options, workers=0, quiet=True)
+    whole = build(folder, "test", folder.root / "found.h5", tmp_path / "whole", options, engine=SERIAL, quiet=True)
     out = tmp_path / "killed"
     names = {"tests": str(Path(__file__).parent), "data": str(folder.root), "out": str(out), "form": form}
     code = textwrap.dedent(KILLED).format(**names)
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
     assert not (out / "test" / "manifest.jsonl").exists()
-    report = build(folder, "test", folder.root / "found.h5", out, options, workers=0, quiet=True)
+    report = build(folder, "test", folder.root / "found.h5", out, options, engine=SERIAL, quiet=True)
     assert not report.was_there
     assert bytes_of(out / "test") == bytes_of(whole.folder)
-    assert build(folder, "test", folder.root / "found.h5", out, options, workers=0, quiet=True).was_there
+    assert build(folder, "test", folder.root / "found.h5", out, options, engine=SERIAL, quiet=True).was_there
 
 
 def test_other_options_need_force(folder, tmp_path):
     options = dataclasses.replace(NATIVE, domains=("T",))
-    build(folder, "test", folder.root / "found.h5", tmp_path, options, workers=0, quiet=True)
+    build(folder, "test", folder.root / "found.h5", tmp_path, options, engine=SERIAL, quiet=True)
     other = dataclasses.replace(options, on_empty="fill")
     with pytest.raises(UsageError, match="other options"):
-        build(folder, "test", folder.root / "found.h5", tmp_path, other, workers=0, quiet=True)
-    report = build(folder, "test", folder.root / "found.h5", tmp_path, other, workers=0, quiet=True, force=True)
+        build(folder, "test", folder.root / "found.h5", tmp_path, other, engine=SERIAL, quiet=True)
+    report = build(folder, "test", folder.root / "found.h5", tmp_path, other, engine=SERIAL, quiet=True, force=True)
     assert (clips_of(report, "T")[NOTHING] == IMAGENET_MEAN).all()
 
 
 def test_lossless_videos_hold_the_stores_frames(folder, native, tmp_path):
     options = dataclasses.replace(NATIVE, form="ffv1", domains=("S1", "T"))
-    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, workers=0, quiet=True)
+    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, engine=SERIAL, quiet=True)
     for domain in ("S1", "T"):
         frames = read_frames(report.outputs[domain] / f"{GAP}.mkv", None).frames
         np.testing.assert_array_equal(frames, clips_of(native, domain)[GAP])
@@ -207,7 +210,7 @@ def test_lossless_videos_hold_the_stores_frames(folder, native, tmp_path):
 
 def test_lossy_forms_leave_the_original_lossless(folder, tmp_path):
     options = dataclasses.replace(NATIVE, form="mp4", domains=("O", "C"))
-    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, workers=0, limit=1, quiet=True)
+    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, engine=SERIAL, limit=1, quiet=True)
     expected = frames_of(WHOLE)[uniform_indices(40)]
     original = read_frames(report.outputs["O"] / f"{WHOLE}.mkv", None).frames
     control = read_frames(report.outputs["C"] / f"{WHOLE}.mp4", None).frames
@@ -218,7 +221,7 @@ def test_lossy_forms_leave_the_original_lossless(folder, tmp_path):
 
 def test_faithful_builds_what_was_published(folder, tmp_path):
     options = dataclasses.replace(PRESETS["faithful"], domains=("S1", "T"))
-    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, workers=0, limit=1, quiet=True)
+    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, engine=SERIAL, limit=1, quiet=True)
     video = read_frames(report.outputs["T"] / f"{WHOLE}.mp4", None)
     assert video.frames.shape == (32, 369, 492, 3)
     assert video.fps == pytest.approx(5)
@@ -228,7 +231,7 @@ def test_all_frames_go_into_videos_only(folder, tmp_path):
     with pytest.raises(UsageError, match="videos only"):
         dataclasses.replace(NATIVE, num_frames=None)
     options = dataclasses.replace(NATIVE, form="ffv1", num_frames=None, domains=("T",))
-    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, workers=0, limit=1, quiet=True)
+    report = build(folder, "test", folder.root / "found.h5", tmp_path, options, engine=SERIAL, limit=1, quiet=True)
     assert read_frames(report.outputs["T"] / f"{WHOLE}.mkv", None).num_frames == 40
     assert records_of(report)[WHOLE].frame_indices == tuple(range(40))
 
@@ -236,10 +239,10 @@ def test_all_frames_go_into_videos_only(folder, tmp_path):
 def test_limit_is_spread_over_the_list_and_shards_make_it_whole(folder, native, tmp_path):
     options = dataclasses.replace(NATIVE, domains=("T",))
     found = folder.root / "found.h5"
-    report = build(folder, "test", found, tmp_path / "few", options, workers=0, limit=3, quiet=True)
+    report = build(folder, "test", found, tmp_path / "few", options, engine=SERIAL, limit=3, quiet=True)
     assert [one.clip_id for one in report.manifest.clips] == [WHOLE, GAP, BRIDGED]
     for index in range(2):
-        build(folder, "test", found, tmp_path / "parts", options, workers=0, shard=(index, 2), quiet=True)
+        build(folder, "test", found, tmp_path / "parts", options, engine=SERIAL, shard=Shard(index, 2), quiet=True)
     store = open_store(tmp_path / "parts" / "test" / "T.h5")
     assert store.ids == tuple(CLIPS)
     for number, clip in enumerate(clips_of(native, "T").values()):
@@ -260,16 +263,16 @@ def damaged(folder, tmp_path):
 
 def test_bad_clips_stop_a_build_before_it_begins(damaged, tmp_path):
     with pytest.raises(DataError, match=f"1 of 5 clips of the list have no video in .*, the first is {SHORT}"):
-        build(damaged, "test", damaged.root / "found.h5", tmp_path / "out", NATIVE, workers=0, quiet=True)
+        build(damaged, "test", damaged.root / "found.h5", tmp_path / "out", NATIVE, engine=SERIAL, quiet=True)
     assert not (tmp_path / "out").exists()
     shutil.copy(damaged.root / "rgb" / f"{GAP}.mkv", damaged.root / "rgb" / f"{SHORT}.mkv")
     with pytest.raises(DataError, match=f"1 of 5 clips of the list are not in .*found.h5, the first is {GAP}"):
-        build(damaged, "test", damaged.root / "found.h5", tmp_path / "out", NATIVE, workers=0, quiet=True)
+        build(damaged, "test", damaged.root / "found.h5", tmp_path / "out", NATIVE, engine=SERIAL, quiet=True)
 
 
 def test_bad_clips_can_be_left_out_and_are_listed(damaged, tmp_path):
     options = dataclasses.replace(NATIVE, on_bad_clip="drop", domains=("T",))
-    report = build(damaged, "test", damaged.root / "found.h5", tmp_path / "out", options, workers=0, quiet=True)
+    report = build(damaged, "test", damaged.root / "found.h5", tmp_path / "out", options, engine=SERIAL, quiet=True)
     failed = {one.clip_id: one.reason for one in report.manifest.clips if one.outcome == "failed"}
     assert set(failed) == {WHOLE, SHORT, GAP}
     assert "absent" in failed[SHORT]
@@ -281,7 +284,7 @@ def test_instances_of_another_video_are_refused(folder, tmp_path):
     other = tmp_path / "other.h5"
     write_instances(other, [instances_of(one, False, "0" * 64) for one in CLIPS], {})
     with pytest.raises(DataError, match="another video file"):
-        build(folder, "test", other, tmp_path / "out", NATIVE, workers=0, quiet=True)
+        build(folder, "test", other, tmp_path / "out", NATIVE, engine=SERIAL, quiet=True)
 
 
 def test_instances_must_cover_the_wanted_frames(folder, tmp_path):
@@ -292,7 +295,7 @@ def test_instances_must_cover_the_wanted_frames(folder, tmp_path):
     )
     write_list(folder.root / "Diving48_V2_train.json", [ClipEntry(WHOLE, 0)])
     with pytest.raises(DataError, match="cover 30 frames, but not 8 of the 32 wanted"):
-        build(open_folder(folder.root), "train", few, tmp_path / "out", NATIVE, workers=0, quiet=True)
+        build(open_folder(folder.root), "train", few, tmp_path / "out", NATIVE, engine=SERIAL, quiet=True)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,11 @@ from diving48_domains.framestore import open_store
 from diving48_domains.instance_file import write_instances
 from diving48_domains.preview_commands import preview
 from diving48_domains.video import read_frames
+from tsgen.common.engine import EngineOptions
 from tsgen.common.errors import DataError, UsageError
+from tsgen.common.shards import Shard
 
+SERIAL = EngineOptions("serial")
 NATIVE = BuildOptions(size=None, composition=DomainOptions(blur_sigma_px=3, blur_size_px=11), domains=("O", "T"))
 VIDEOS = dataclasses.replace(NATIVE, form="ffv1")
 IDS = tuple(CLIPS)
@@ -31,7 +34,7 @@ def folder(tmp_path_factory):
 
 
 def made(folder, out, options=NATIVE, **more):
-    return build(folder, "test", folder.root / "found.h5", out, options, workers=0, quiet=True, **more)
+    return build(folder, "test", folder.root / "found.h5", out, options, engine=SERIAL, quiet=True, **more)
 
 
 def names(root):
@@ -57,15 +60,14 @@ def test_a_build_whose_files_are_gone_is_not_there_already(folder, tmp_path, opt
 
 def test_a_shard_made_by_force_leaves_no_whole_store_beside_it(folder, tmp_path):
     made(folder, tmp_path)
-    with pytest.raises(
-        UsageError, match=r"holds manifest.jsonl, of a run that was divided otherwise than shard 0 of 2"
-    ):
-        made(folder, tmp_path, shard=(0, 2))
-    made(folder, tmp_path, shard=(0, 2), force=True)
+    assert made(folder, tmp_path, shard=Shard(0, 2)).was_there
+    with pytest.raises(UsageError, match=r"holds manifest.jsonl, of a run that was divided otherwise than shard 0/2"):
+        made(folder, tmp_path, shard=Shard(0, 2), limit=4)
+    made(folder, tmp_path, shard=Shard(0, 2), force=True)
     first = {f"{name}-00000-of-00002" for name in ("O", "T", "manifest")}
     assert {name.split(".")[0] for name in names(tmp_path)} == first
-    made(folder, tmp_path, shard=(1, 2))
-    made(folder, tmp_path, shard=(0, 2), force=True)  # the sibling stays
+    made(folder, tmp_path, shard=Shard(1, 2))
+    made(folder, tmp_path, shard=Shard(0, 2), force=True)  # the sibling stays
     assert len(open_store(tmp_path / "test" / "T.h5")) == len(IDS)
     with pytest.raises(UsageError, match="divided otherwise than a whole run"):
         made(folder, tmp_path)
@@ -76,9 +78,9 @@ def test_a_shard_made_by_force_leaves_no_whole_store_beside_it(folder, tmp_path)
 def test_shards_of_videos_replace_only_their_own(folder, tmp_path):
     made(folder, tmp_path, VIDEOS)
     for index in range(2):
-        made(folder, tmp_path, VIDEOS, shard=(index, 2), force=True)
+        made(folder, tmp_path, VIDEOS, shard=Shard(index, 2), force=True)
     other = dataclasses.replace(VIDEOS, domains=("T",))
-    made(folder, tmp_path, other, shard=(0, 2), force=True)
+    made(folder, tmp_path, other, shard=Shard(0, 2), force=True)
     assert {name for name in names(tmp_path) if name.startswith("T/")} == {f"T/{one}.mkv" for one in IDS}
     assert {name for name in names(tmp_path) if name.startswith("O/")} == {f"O/{one}.mkv" for one in IDS[2:]}
 
@@ -101,7 +103,7 @@ def test_force_removes_what_a_killed_run_began(folder, tmp_path):
     write_instances(bad, [instances_of(one, False, "" if one == IDS[0] else "0" * 64) for one in IDS], {})
     for options in (NATIVE, VIDEOS):
         with pytest.raises(DataError, match="another video file"):
-            build(folder, "test", bad, tmp_path / "out", options, workers=0, quiet=True, force=True)
+            build(folder, "test", bad, tmp_path / "out", options, engine=SERIAL, quiet=True, force=True)
     assert f"T/{IDS[0]}.mkv" in names(tmp_path / "out") and "T.h5.partial" not in names(tmp_path / "out")
     (tmp_path / "out" / "test" / "manifest.jsonl").write_text("{damaged\n")
     made(folder, tmp_path / "out", dataclasses.replace(NATIVE, domains=("B",)), force=True)
@@ -109,7 +111,7 @@ def test_force_removes_what_a_killed_run_began(folder, tmp_path):
 
 
 def test_a_store_beside_its_shards_is_refused(folder, tmp_path):
-    made(folder, tmp_path, shard=(0, 2))
+    made(folder, tmp_path, shard=Shard(0, 2))
     shard = tmp_path / "test" / "T-00000-of-00002.h5"
     (tmp_path / "test" / "T.h5").write_bytes(shard.read_bytes())
     with pytest.raises(DataError, match=r"holds T.h5 and 1 shards of it \(T-00000-of-00002.h5\)"):
@@ -128,8 +130,8 @@ def test_the_contact_sheet_follows_force(folder, tmp_path):
     ("arguments", "message"),
     [
         (("--limit", "0"), "--limit"),
-        (("--shard", "2/2"), "--shard 2/2"),
-        (("--shard", "0/0"), "--shard 0/0"),
+        (("--shard", "2/2"), "shard 2/2 is not possible"),
+        (("--shard", "0/0"), "shard 0/0 is not possible"),
         (("--split", "test,train"), "'train' is not among"),
     ],
 )
@@ -167,7 +169,7 @@ def test_a_native_size_that_is_odd_is_refused_before_a_frame_is_written(folder, 
     clips = [instances_of(one, False) for one in IDS]
     write_instances(odd, [dataclasses.replace(one, height=one.height + 1) for one in clips], {})
     with pytest.raises(UsageError, match="even width and height, got 64x49"):
-        build(folder, "test", odd, tmp_path / "out", dataclasses.replace(VIDEOS, form="mp4"), workers=0, quiet=True)
+        build(folder, "test", odd, tmp_path / "out", dataclasses.replace(VIDEOS, form="mp4"), engine=SERIAL, quiet=True)
     assert not (tmp_path / "out").exists()
 
 

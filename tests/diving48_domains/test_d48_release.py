@@ -29,13 +29,16 @@ from diving48_domains.release.contents import refuse_paths, without_paths
 from diving48_domains.release.kinds import KINDS
 from diving48_domains.release_commands import KIND_HELP, NEEDED, release
 from tsgen.common.cards import split_card
+from tsgen.common.engine import EngineOptions
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.hub.card import check_card
+from tsgen.common.shards import Shard
 from tsgen.common.sums import check_sums, write_sums
 
 pq = pytest.importorskip("pyarrow.parquet")
 RECIPE = MiniConfig(train=2, val=0, test=3, shift=0, swap=0, width=48, height=32, labels_train=3, labels_val=0)
 OPTIONS = BuildOptions(domains=("O", "T"), size=(32, 48), num_frames=6)
+HOW = {"engine": EngineOptions("serial"), "quiet": True}
 
 
 def typed(*words: object) -> None:
@@ -62,7 +65,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def built(data, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("built")
-    return build(open_folder(data), "test", data / "truth.h5", out, OPTIONS, workers=0, quiet=True).manifest_path
+    return build(open_folder(data), "test", data / "truth.h5", out, OPTIONS, **HOW).manifest_path
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +137,7 @@ def test_domains_hold_masks_and_no_frame(made, data, built):
 
 def test_a_mini_release_is_data_for_every_command(made, tmp_path):
     folder = made["mini"]
-    report = build(open_folder(folder), "test", folder / "truth.h5", tmp_path, OPTIONS, workers=0, quiet=True)
+    report = build(open_folder(folder), "test", folder / "truth.h5", tmp_path, OPTIONS, **HOW)
     assert len(report.manifest.written()) == 3 and not (folder / "labels").exists()
 
 
@@ -252,11 +255,8 @@ def test_masks_of_another_build_are_refused(data, built, tmp_path):
 
 
 def test_builds_of_a_split_under_names_of_their_own_and_all_shards(data, built, tmp_path):
-    parts = [
-        build(open_folder(data), "test", data / "truth.h5", tmp_path, OPTIONS, shard=(i, 2), workers=0, quiet=True)
-        for i in range(2)
-    ]
     words = ["--kind", "domains", "--instances", data / "truth.h5", "--build", built]
+    parts = [build(open_folder(data), "test", words[3], tmp_path, OPTIONS, shard=Shard(i, 2), **HOW) for i in (0, 1)]
     with pytest.raises(DataError, match=r"has the shards 1/2; give the manifests of all 2"):
         typed(*words, "--build", f"two={parts[1].manifest_path}", "--out", tmp_path / "out")
     for part in parts:

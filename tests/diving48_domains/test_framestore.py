@@ -13,10 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
-from diving48_domains.framestore import StorePlan, open_store, partial_path, shard_path, shard_rows
+from diving48_domains.framestore import StorePlan, open_store, partial_path
 from diving48_domains.manifest import ClipRecord
 from diving48_domains.storewriter import ClipSink, StoreWriter, write_clip
 from tsgen.common.errors import DataError, UsageError
+from tsgen.common.shards import Shard
 
 T, H, W = 3, 12, 16
 NAMES = ("O", "T")
@@ -220,7 +221,7 @@ def test_clips_left_out_are_not_read(tmp_path):
 def test_shards_are_read_as_one(tmp_path):
     whole = a_plan(7)
     for index in range(3):
-        rows = shard_rows(7, index, 3)
+        rows = Shard(index, 3).rows(7)
         plan = StorePlan(
             tuple(whole.ids[row] for row in rows),
             tuple(whole.labels[row] for row in rows),
@@ -228,7 +229,7 @@ def test_shards_are_read_as_one(tmp_path):
             *whole.shape[1:4],
             {"shard": [index, 3]},
         )
-        with StoreWriter({"O": shard_path(tmp_path / "O.h5", index, 3)}, plan, tmp_path / f"journal{index}") as writer:
+        with StoreWriter({"O": Shard(index, 3).path(tmp_path / "O.h5")}, plan, tmp_path / f"journal{index}") as writer:
             for row in writer.todo():
                 mark = write_clip(writer.slots["O"], row, frames_of(rows[row]))
                 writer.record(a_record(plan, row, {"O": mark}))
@@ -238,7 +239,7 @@ def test_shards_are_read_as_one(tmp_path):
     assert store.ids == whole.ids
     for number in range(7):
         np.testing.assert_array_equal(store.clip(number), frames_of(number))
-    shard_path(tmp_path / "O.h5", 1, 3).unlink()
+    Shard(1, 3).path(tmp_path / "O.h5").unlink()
     with pytest.raises(DataError, match="1 are missing, the first is 1"):
         open_store(tmp_path / "O.h5")
 

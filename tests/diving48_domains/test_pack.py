@@ -19,13 +19,15 @@ from diving48_domains.annotations import open_folder, write_list
 from diving48_domains.decoding import DamagedVideo
 from diving48_domains.framestore import open_store
 from diving48_domains.manifest import read_manifest
-from diving48_domains.pack import PackOptions, pack
+from diving48_domains.pack import pack
+from diving48_domains.pack_options import PackOptions
 from diving48_domains.sampling import uniform_indices
 from diving48_domains.validation import held_out
-from diving48_domains.workers import number_of_workers, run_jobs
+from tsgen.common.engine import EngineOptions
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import locked
 
+SERIAL = EngineOptions("serial")
 NATIVE = PackOptions(size=(HEIGHT, WIDTH), val_share=0.4)
 
 
@@ -37,7 +39,7 @@ def folder(tmp_path_factory):
 
 
 def test_the_sampled_frames_of_every_clip(folder, tmp_path):
-    packed = pack(folder, tmp_path, NATIVE, workers=0, quiet=True)
+    packed = pack(folder, tmp_path, NATIVE, engine=SERIAL, quiet=True)
     assert [(one.path.name, one.clips) for one in packed] == [("train.h5", 3), ("val.h5", 2)]
     stores = [open_store(one.path) for one in packed]
     assert sorted(clip for store in stores for clip in store.ids) == sorted(CLIPS)
@@ -56,22 +58,22 @@ def test_the_sampled_frames_of_every_clip(folder, tmp_path):
 
 def test_two_processes_and_a_second_call(folder, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    pack(folder, one, NATIVE, workers=0, quiet=True)
-    pack(folder, two, NATIVE, workers=2, quiet=True)
+    pack(folder, one, NATIVE, engine=SERIAL, quiet=True)
+    pack(folder, two, NATIVE, engine=EngineOptions(workers=2), quiet=True)
     names = ("train.h5", "val.h5", "train.jsonl", "val.jsonl")
     assert sorted(path.name for path in two.iterdir()) == sorted(names)
     assert all((one / name).read_bytes() == (two / name).read_bytes() for name in names)
-    again = pack(folder, one, NATIVE, workers=0, quiet=True)
+    again = pack(folder, one, NATIVE, engine=SERIAL, quiet=True)
     assert all(each.was_there for each in again) and [each.clips for each in again] == [3, 2]
     with pytest.raises(UsageError, match="made from other data or with other options"):
-        pack(folder, one, dataclasses.replace(NATIVE, num_frames=8), workers=0, quiet=True)
-    forced = pack(folder, one, dataclasses.replace(NATIVE, num_frames=8), workers=0, quiet=True, force=True)
+        pack(folder, one, dataclasses.replace(NATIVE, num_frames=8), engine=SERIAL, quiet=True)
+    forced = pack(folder, one, dataclasses.replace(NATIVE, num_frames=8), engine=SERIAL, quiet=True, force=True)
     assert open_store(forced[0].path).clip_shape == (8, HEIGHT, WIDTH, 3)
 
 
 def test_killed_and_run_again(folder, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    pack(folder, whole, NATIVE, workers=0, quiet=True)
+    pack(folder, whole, NATIVE, engine=SERIAL, quiet=True)
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -83,7 +85,8 @@ def test_killed_and_run_again(folder, tmp_path):
         "    return read(*a, **k)\n"
         "pack.read_frames = slowly\n"
         f"options = pack.PackOptions(size=({HEIGHT}, {WIDTH}), val_share=0.4)\n"
-        "pack.pack(open_folder(Path(sys.argv[1])), Path(sys.argv[2]), options, workers=0, quiet=True)\n"
+        "engine = pack.EngineOptions('serial')\n"
+        "pack.pack(open_folder(Path(sys.argv[1])), Path(sys.argv[2]), options, engine=engine, quiet=True)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(folder.root), str(killed)])
     deadline = time.monotonic() + 60
@@ -93,7 +96,7 @@ def test_killed_and_run_again(folder, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (killed / "train.h5").exists()
-    pack(folder, killed, NATIVE, workers=0, quiet=True)
+    pack(folder, killed, NATIVE, engine=SERIAL, quiet=True)
     assert {path.name: path.read_bytes() for path in killed.iterdir()} == {
         path.name: path.read_bytes() for path in whole.iterdir()
     }
@@ -127,7 +130,7 @@ def test_a_validation_list_of_its_own_is_taken(folder, tmp_path):
     entries = folder.entries("train")
     write_list(root / "Diving48_V2_train.json", entries[:4])
     write_list(root / "mini_val.json", entries[4:])
-    packed = pack(open_folder(root), tmp_path / "out", NATIVE, workers=0, quiet=True)
+    packed = pack(open_folder(root), tmp_path / "out", NATIVE, engine=SERIAL, quiet=True)
     assert [one.clips for one in packed] == [4, 1]
     assert read_manifest(tmp_path / "out" / "val.jsonl").header["parameters"]["validation"] == "a list of its own"
 
@@ -139,15 +142,15 @@ def test_videos_that_cannot_be_used_are_listed_or_stop_it(folder, tmp_path):
     broken = root / "rgb" / "videoBBBBBB_00003.mkv"
     broken.write_bytes(broken.read_bytes()[:500])
     with pytest.raises(DataError, match="1 of 3 clips of the list have no video"):
-        pack(open_folder(root), tmp_path / "out", NATIVE, workers=0, quiet=True)
+        pack(open_folder(root), tmp_path / "out", NATIVE, engine=SERIAL, quiet=True)
     dropping = dataclasses.replace(NATIVE, on_bad_clip="drop")
     with pytest.raises(DamagedVideo, match=r"videoBBBBBB_00003\.mkv: "):  # it comes through the pool as it is
         (root / "rgb" / "videoAAAAAA_00001.mkv").write_bytes((root / "rgb" / "videoBBBBBB_00004.mkv").read_bytes())
-        pack(open_folder(root), tmp_path / "damaged", NATIVE, workers=2, quiet=True)
+        pack(open_folder(root), tmp_path / "damaged", NATIVE, engine=EngineOptions(workers=2), quiet=True)
     (root / "rgb" / "videoAAAAAA_00001.mkv").unlink()
-    packed = pack(open_folder(root), tmp_path / "out", dropping, workers=0, quiet=True)
+    packed = pack(open_folder(root), tmp_path / "out", dropping, engine=SERIAL, quiet=True)
     with pytest.raises(UsageError, match="was packed without"):
-        pack(open_folder(root), tmp_path / "out", NATIVE, workers=0, quiet=True)
+        pack(open_folder(root), tmp_path / "out", NATIVE, engine=SERIAL, quiet=True)
     assert (sum(one.clips for one in packed), sum(one.failed for one in packed)) == (3, 2)
     reasons = [
         one.reason for name in ("train", "val") for one in read_manifest(tmp_path / "out" / f"{name}.jsonl").clips
@@ -203,27 +206,9 @@ def test_the_command(folder, tmp_path, run_cli):
 def test_one_process_at_a_time(folder, tmp_path):
     (tmp_path / "train.journal").touch()
     with locked(tmp_path / "train.journal"), pytest.raises(UsageError, match="another process works on"):
-        pack(folder, tmp_path, NATIVE, workers=0, quiet=True)
+        pack(folder, tmp_path, NATIVE, engine=SERIAL, quiet=True)
     with locked(tmp_path), pytest.raises(UsageError, match="another process works on"), locked(tmp_path):
         pass
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is a file; give another --out"):
-        pack(folder, tmp_path / "file", NATIVE, workers=0, quiet=True)
-
-
-def square(number):
-    if number == 7:
-        raise DataError("seven is damaged")
-    return number * number
-
-
-def test_jobs_in_processes():
-    assert dict(run_jobs(square, range(6), 2)) == {n: n * n for n in range(6)}
-    assert list(run_jobs(square, [3], 0)) == [(3, 9)]
-    with pytest.raises(DataError, match="seven is damaged"):
-        list(run_jobs(square, range(20), 2))
-    with pytest.raises(DataError, match="a worker process was ended from outside"):
-        list(run_jobs(os._exit, [1, 1, 1], 2))
-    assert number_of_workers(None, 1) == 1 and number_of_workers(5, 3) == 3
-    with pytest.raises(UsageError, match="--workers -1"):
-        number_of_workers(-1, 3)
+        pack(folder, tmp_path / "file", NATIVE, engine=SERIAL, quiet=True)

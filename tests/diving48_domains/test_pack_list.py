@@ -19,11 +19,14 @@ from benchmark.video_data import open_folder
 from diving48_domains.clip_list import read_clip_list
 from diving48_domains.framestore import open_store
 from diving48_domains.manifest import read_manifest
-from diving48_domains.pack import PackOptions, pack_list
+from diving48_domains.pack import pack_list
+from diving48_domains.pack_options import PackOptions
 from diving48_domains.sampling import uniform_indices
 from diving48_domains.video import write_video
+from tsgen.common.engine import EngineOptions
 from tsgen.common.errors import DataError, UsageError
 
+SERIAL = EngineOptions("serial")
 NATIVE = PackOptions(size=(HEIGHT, WIDTH))
 DROP = dataclasses.replace(NATIVE, on_bad_clip="drop")
 STORES = ("train", "val", "test/red", "test/blue")
@@ -37,7 +40,7 @@ def sources(tmp_path_factory):
 
 def packed(rows, root, out, options=NATIVE, *, classes=None, **how):
     return pack_list(read_clip_list(write_csv(root / "clips.csv", rows), classes), out, options, quiet=True,
-                     **{"workers": 0, **how})  # fmt: skip
+                     **{"engine": SERIAL, **how})  # fmt: skip
 
 
 def bytes_of(root):
@@ -105,7 +108,8 @@ def test_a_kill_changes_no_byte(sources, tmp_path):
         "    return read(path, *a, **k)\n"
         "pack.read_frames = slowly\n"
         f"options = pack.PackOptions(size=({HEIGHT}, {WIDTH}))\n"
-        "pack.pack_list(read_clip_list(Path(sys.argv[1])), Path(sys.argv[2]), options, workers=0, quiet=True)\n"
+        "engine = pack.EngineOptions('serial')\n"
+        "pack.pack_list(read_clip_list(Path(sys.argv[1])), Path(sys.argv[2]), options, engine=engine, quiet=True)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(root / "clips.csv"), str(killed)])
     deadline = time.monotonic() + 60
@@ -230,7 +234,7 @@ def test_the_manifest_itself_is_kept(sources, tmp_path, place):
     before = bytes_of(tmp_path)
     for given in (manifest, tmp_path / "link.jsonl"):
         with pytest.raises(UsageError, match="which pack writes itself; move the manifest, or give another --out"):
-            pack_list(read_clip_list(given), tmp_path, NATIVE, workers=0, quiet=True, force=True)
+            pack_list(read_clip_list(given), tmp_path, NATIVE, engine=SERIAL, quiet=True, force=True)
     assert bytes_of(tmp_path) == before
 
 

@@ -29,6 +29,7 @@ from diving48_domains.segmenter.network import DetectOptions, NetworkSpec, build
 from diving48_domains.segmenter.predict import load_segmenter  # noqa: E402
 from diving48_domains.video import DamagedVideo, read_frames, write_video  # noqa: E402
 from tsgen.common.errors import DataError, UsageError  # noqa: E402
+from tsgen.common.shards import Shard  # noqa: E402
 
 torch.set_num_threads(1)
 CLIPS = [f"abcdefghijk_{number:05d}" for number in range(5)]
@@ -112,7 +113,7 @@ def test_shards_merge_to_the_very_file_of_one_run(world, whole, tmp_path):
     shards = []
     for number in (2, 0, 1):
         shards.append(tmp_path / f"{number}.h5")
-        options = SegmentOptions(frames=4, device="cpu", max_detections=3, shard=(number, 3))
+        options = SegmentOptions(frames=4, device="cpu", max_detections=3, shard=Shard(number, 3))
         segment(world / "data", world / "net", shards[-1], options)
     merge_instances(shards, tmp_path / "merged.h5")
     assert (tmp_path / "merged.h5").read_bytes() == whole
@@ -123,7 +124,7 @@ def test_shards_merge_to_the_very_file_of_one_run(world, whole, tmp_path):
     ):
         with pytest.raises(DataError, match=message):
             merge_instances(wrong, tmp_path / "other.h5")
-    other = SegmentOptions(frames=3, device="cpu", max_detections=3, shard=(1, 3))
+    other = SegmentOptions(frames=3, device="cpu", max_detections=3, shard=Shard(1, 3))
     segment(world / "data", world / "net", shards[2], other, force=True)
     with pytest.raises(DataError, match=r"differ in frames; only shards of one run"):
         merge_instances(shards, tmp_path / "other.h5")
@@ -233,13 +234,23 @@ def test_the_commands(world, whole, tmp_path, monkeypatch):
     assert "n.h5: 5 clips" in run("import-instances", "m.h5", "--out", "n.h5")
     assert (tmp_path / "n.h5").read_bytes() == whole
     for wrong, message in (
-        (["--out", "x.h5", "--shard", "2/2"], "0/n to 1/n"),
-        (["--out", "x.h5", "--shard", "half"], "write i/n"),
-        (["--out", "x.h5", "--shard", "9/10"], "shard 9/10 is empty: test has 5 clips"),
+        (["--out", "x.h5", "--shard", "2/2"], "shard 2/2 is not possible: shards are counted from 0"),
+        (["--out", "x.h5", "--shard", "half"], "--shard 'half' is no shard; give i/n"),
+        (
+            ["--out", "x.h5", "--shard", "9/10"],
+            "test has 5 clips; give i/n with n at most 5",
+        ),
         (["--out", "x.h5", "--frames", "some"], "a number or all"),
         (["--out", "x.h5", "--frames", "999999999"], "give 1 to 4096, or all"),
         (["--out", "x.h5", "--split", "val"], "val"),
         (["--out", "m.h5"], "--force"),
+        (["--out", "x.h5", "--gpus", "1"], "--gpus 1 goes with --engine ray"),
+        (["--out", "x.h5", "--workers", "0"], "--workers must be at least 1"),
+        (["--out", "x.h5", "--engine", "ray", "--device", "cuda:1"], "Ray itself says which GPU"),
+        (["--out", "x.h5", "--engine", "ray", "--device", "cpu", "--gpus", "0.5"], "cpu takes none"),
+        (["--out", "x.h5", "--engine", "ray", "--device", "cuda", "--gpus", "0"], "cuda needs more than 0"),
+        (["--out", "x.h5", "--engine", "ray", "--gpus", "2"], "takes 0 to 1 of a GPU"),
+        (["--out", "x.h5", "--address", "here:1"], "add --engine ray"),
     ):
         with pytest.raises(UsageError, match=message):
             run("segment", *common, *wrong)
@@ -247,6 +258,6 @@ def test_the_commands(world, whole, tmp_path, monkeypatch):
 
 
 def test_options_check_themselves():
-    for wrong in ({"frames": 0}, {"on_damage": "keeep"}, {"shard": (4, 4)}, {"shard": (-1, 4)}):
+    for wrong in ({"frames": 0}, {"on_damage": "keeep"}):
         with pytest.raises(UsageError):
             SegmentOptions(**wrong)
