@@ -11,6 +11,7 @@ from tsgen.common.cli import LazyGroup, run_command
 
 COMMANDS = {
     "make": ("tsgen.commands:make", "Write a clip file of a domain."),
+    "merge": ("tsgen.merge_commands:merge", "Join the slices of tsgen make --shard."),
     "verify": ("tsgen.commands:verify", "Make a file again from its recipe and compare every value."),
     "info": ("tsgen.commands:info", "Tell what a clip file holds."),
     "audit": ("tsgen.audit_commands:audit", "Measure the shortcuts a file leaves open."),

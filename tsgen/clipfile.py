@@ -6,6 +6,11 @@ chunk with standard deflate. :data:`COLUMNS` lists the datasets; facts about the
 
 The content hash covers the recipe and every value, and nothing else: it does not change with compression, chunking
 or library versions. It tells versions of data apart; it is no defence against forgery (use the SHA-256 of a file).
+
+A slice of a larger file also keeps the leaves of its content hash (:data:`LEAVES`) and a hash over its clips as they
+are stored. A clip's leaf and its stream were made of the same frames, so the two tell that a slice is undamaged without
+inflating it: again against accident, not forgery, and not against a fault of the packing itself. ``tsgen info``
+inflates every clip of the result, ``tsgen verify`` makes it again.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 import tsgen
+from tsgen.common.shards import WHOLE, Shard
 from tsgen.domains import Domain
 from tsgen.motion import SUBPIXELS
 from tsgen.recipe import Recipe
@@ -92,6 +98,8 @@ COLUMNS: dict[str, Column] = {
     ),
 }
 CLIPS = "clips"
+LEAVES = "leaves"  # of slices alone: uint8 (N, LEAF_BYTES)
+LEAF_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ class FileFacts:
     """What a clip file says about itself as a whole: its attributes and the extent of its datasets.
 
     ``clip_shape`` (T, H, W). ``recipe`` the JSON form of :class:`Recipe`; for clips that were not made here it is
-    ``{"imported": {...}}``, the profile is "imported" and ``seed`` -1.
+    ``{"imported": {...}}``, the profile is "imported" and ``seed`` -1. ``shard``: which slice of a larger file this is.
     """
 
     n: int
@@ -112,9 +120,10 @@ class FileFacts:
     recipe: dict[str, Any]
     digits_source: str | None = None
     digits_sha256: str | None = None
+    shard: Shard = WHOLE
 
     @classmethod
-    def of_recipe(cls, recipe: Recipe) -> FileFacts:
+    def of_recipe(cls, recipe: Recipe, shard: Shard = WHOLE) -> FileFacts:
         domain, recipe_json = recipe.domain, recipe.to_json()
         return cls(
             recipe.n,
@@ -127,6 +136,7 @@ class FileFacts:
             recipe_json,
             recipe.digits_source,
             recipe.digits_sha256,
+            shard,
         )
 
 
@@ -151,12 +161,28 @@ class ContentHash:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+class PackedHash:
+    """XXH3-128 over clips as they are stored, each with its length; where blocks are cut does not matter."""
+
+    def __init__(self) -> None:
+        self._stream = xxhash.xxh3_128()
+
+    def update(self, packed: list[bytes]) -> None:
+        for stream in packed:
+            self._stream.update(len(stream).to_bytes(8, "little"))
+            self._stream.update(stream)
+
+    def hexdigest(self) -> str:
+        return self._stream.hexdigest()
+
+
 class ClipWriter:
     """Writes a clip file in order, block by block, from clips that are already compressed."""
 
     def __init__(self, file: h5py.File, facts: FileFacts) -> None:
         self._file = file
         self._hash = ContentHash(facts.recipe)
+        self._packed_hash = None if facts.shard.is_whole else PackedHash()
         self._written = 0
         self._waiting: dict[str, list[NDArray[Any]]] = {name: [] for name in COLUMNS}  # rows of the next column chunk
         self._column_rows = 0  # written
@@ -180,6 +206,9 @@ class ClipWriter:
                 compression_opts=1,
                 shuffle=True,
             ).attrs["meaning"] = column.meaning
+        if self._packed_hash is not None:
+            meaning = "XXH3-128 of each clip's frames, of which the content hash is made"
+            file.create_dataset(LEAVES, (n, LEAF_BYTES), "u1").attrs["meaning"] = meaning
         attributes = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -192,20 +221,26 @@ class ClipWriter:
             "digits_source": facts.digits_source or "",
             "digits_sha256": facts.digits_sha256 or "",
             "recipe": json.dumps(facts.recipe, sort_keys=True),
+            **({} if facts.shard.is_whole else {"shard": str(facts.shard)}),
         }
         for name, value in attributes.items():
             file.attrs[name] = value
 
     def write(self, compressed: list[bytes], leaves: list[bytes], columns: dict[str, NDArray[Any]]) -> None:
-        stop = self._written + len(compressed)
-        clips = self._file[CLIPS].id
-        for row, chunk in enumerate(compressed, self._written):
-            clips.write_direct_chunk((row, 0, 0, 0), chunk)
+        """The next clips, any number of them: no byte of the file tells how many came at a time."""
+        self._hash.update(leaves, columns)
+        if self._packed_hash is not None:
+            self._packed_hash.update(compressed)
+            rows = np.frombuffer(b"".join(leaves), dtype=np.uint8).reshape(-1, LEAF_BYTES)
+            self._file[LEAVES][self._written : self._written + len(rows)] = rows
         for name, values in columns.items():
             self._waiting[name].append(np.asarray(values, dtype=COLUMNS[name].dtype))
-        self._hash.update(leaves, columns)
-        self._written = stop
-        self._write_columns(stop - stop % COLUMN_CHUNK_ROWS)
+        clips = self._file[CLIPS].id
+        for chunk in compressed:
+            clips.write_direct_chunk((self._written, 0, 0, 0), chunk)
+            self._written += 1
+            if self._written % COLUMN_CHUNK_ROWS == 0:
+                self._write_columns(self._written)
 
     def _write_columns(self, stop: int) -> None:
         """Write the rows up to ``stop`` that wait, chunk by chunk: compressed here, in a fifth of HDF5's time."""
@@ -230,6 +265,8 @@ class ClipWriter:
         """Write the content hash, without which a file is not accepted. Returns it, hex."""
         self._write_columns(self._written)
         content_hash = self._hash.hexdigest()
+        if self._packed_hash is not None:
+            self._file.attrs["packed_hash"] = self._packed_hash.hexdigest()
         self._file.attrs["content_hash"] = content_hash
         return content_hash
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,9 +16,11 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from tsgen.clipfile import CLIPS, COLUMNS, FORMAT, FORMAT_VERSION, ContentHash
-from tsgen.common.errors import DataError
+from tsgen.clipfile import CLIPS, COLUMNS, FORMAT, FORMAT_VERSION, LEAF_BYTES, LEAVES, ContentHash
+from tsgen.common.engine import usable_cores
+from tsgen.common.errors import DataError, UsageError
 from tsgen.common.h5guard import open_guarded, reading
+from tsgen.common.shards import WHOLE, Shard
 from tsgen.vocabulary import SPLITS
 
 MAX_CLIP_BYTES = 1 << 28
@@ -52,8 +54,10 @@ class ClipSet:
         self.seed = int(attributes["seed"])
         self.class_names: tuple[str, ...] = tuple(str(name) for name in attributes["class_names"])
         self.recipe: dict[str, Any] = json.loads(self._text("recipe"))
+        self.shard = self._shard()
         self._check_attributes()
         self._check_datasets()
+        self._clip_bytes = math.prod(self.clip_shape)
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +109,7 @@ class ClipSet:
             with reading(self.path):
                 self._file[CLIPS].read_direct(out, np.s_[start:stop])
             return out
-        threads = threads or os.cpu_count() or 1
+        threads = threads or usable_cores()
         step = max(1, min(64, -(-len(out) // threads)))
         with ThreadPoolExecutor(threads) as pool:
             list(
@@ -124,6 +128,42 @@ class ClipSet:
             for place, row in enumerate(index):
                 out[place] = self.clips(row, row + 1)[0]
         return out
+
+    def packed(self, start: int, stop: int) -> list[bytes]:
+        """Clips start..stop-1 as they are stored, one zlib stream each; DataError where they are stored otherwise."""
+        if not self._is_one_deflated_clip_a_chunk():
+            raise DataError(f"{self.path} is not stored as tsgen stores clips: one a chunk, deflated.")
+        dataset = self._file[CLIPS].id
+        with reading(self.path):
+            chunks = [dataset.read_direct_chunk((row, 0, 0, 0)) for row in range(start, stop)]
+        if any(filter_mask for filter_mask, _ in chunks):
+            raise DataError(f"{self.path}: clips {start}..{stop - 1} are not all deflated, as tsgen stores them.")
+        return [chunk for _, chunk in chunks]
+
+    @property
+    def packed_hash(self) -> str:
+        """The :class:`tsgen.clipfile.PackedHash` recorded in a slice, hex; DataError where there is none."""
+        return self._text("packed_hash")
+
+    def leaves(self, start: int, stop: int) -> list[bytes]:
+        """Of the content hash: those that a slice records of clips start..stop-1; DataError where there are none."""
+        with reading(self.path):
+            leaves = self._file.get(LEAVES)
+            plain = ((len(self), LEAF_BYTES), np.uint8, None)
+            if not isinstance(leaves, h5py.Dataset) or (leaves.shape, leaves.dtype, leaves.chunks) != plain:
+                raise DataError(f"{self.path} has no hash of each clip, as tsgen writes slices; make it again.")
+            return [row.tobytes() for row in leaves[start:stop]]
+
+    def inflated(self, row: int, packed: bytes) -> bytes:
+        """The T * H * W bytes of the clip whose zlib stream is ``packed``. Any thread may call it, whoever reads."""
+        try:
+            decoder = isal_zlib.decompressobj()
+            raw = decoder.decompress(packed, self._clip_bytes)
+        except isal_zlib.IsalError as problem:  # type: ignore[misc]  # its stub has no base class
+            raise DataError(f"{self.path}: clip {row} is damaged: {problem}") from problem
+        if len(raw) != self._clip_bytes or not decoder.eof or decoder.unused_data:
+            raise DataError(f"{self.path}: clip {row} does not decode to {self._clip_bytes} bytes.")
+        return bytes(raw)
 
     def blocks(self, most: int = 256) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """All clips in order, at most ``most`` and 64 MB at a time: (first row, uint8 (M, T, H, W))."""
@@ -156,6 +196,15 @@ class ClipSet:
         if not isinstance(value, str):
             raise DataError(f"{self.path}: the attribute {name!r} is missing or not text; the file is incomplete.")
         return value
+
+    def _shard(self) -> Shard:
+        """Which slice of a larger file this is."""
+        if "shard" not in self._file.attrs:
+            return WHOLE
+        try:
+            return Shard.parse(self._text("shard"))
+        except UsageError as problem:
+            raise DataError(f"{self.path}: the attribute 'shard' is damaged: {str(problem)[:MAX_NAME_CHARS]}") from None
 
     def _check_attributes(self) -> None:
         """They name files that are exported and go to the terminal: one short printable line each."""
@@ -199,18 +248,12 @@ class ClipSet:
     def _decode(self, rows: Sequence[int], out: NDArray[np.uint8]) -> None:
         """Fill ``out`` uint8 (M, T, H, W) with the clips at the first M of ``rows``."""
         dataset = self._file[CLIPS].id
-        clip_bytes = int(np.prod(out.shape[1:]))
         for place, row in enumerate(rows[: len(out)]):
             with reading(self.path):
                 filter_mask, chunk = dataset.read_direct_chunk((row, 0, 0, 0))
-            try:
-                decoder = isal_zlib.decompressobj()
-                raw = chunk if filter_mask else decoder.decompress(chunk, clip_bytes)
-                whole = filter_mask or decoder.eof
-            except isal_zlib.IsalError as problem:  # type: ignore[misc]  # its stub has no base class
-                raise DataError(f"{self.path}: clip {row} is damaged: {problem}") from problem
-            if len(raw) != clip_bytes or not whole:
-                raise DataError(f"{self.path}: clip {row} does not decode to {clip_bytes} bytes.")
+            raw = chunk if filter_mask else self.inflated(row, chunk)
+            if len(raw) != self._clip_bytes:
+                raise DataError(f"{self.path}: clip {row} has {len(raw)} bytes instead of {self._clip_bytes}.")
             out[place] = np.frombuffer(raw, dtype=np.uint8).reshape(out.shape[1:])
 
 

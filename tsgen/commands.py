@@ -9,7 +9,10 @@ from typing import Any
 
 import click
 
+from tsgen.common.engine import EngineOptions
+from tsgen.common.engine.options import ADDRESS_HELP, ENGINE_HELP, chosen_engine
 from tsgen.common.errors import DataError, UsageError
+from tsgen.common.shards import Shard
 from tsgen.domainfile import resolve_domain
 from tsgen.domains import BACKGROUNDS, DOMAINS, Domain
 from tsgen.profiles import PROFILES
@@ -48,6 +51,10 @@ def dial_options(command: Any) -> Any:
 @click.option("--digits", metavar="SOURCE", help=DIGITS_HELP)
 @dial_options
 @click.option("--threads", type=int, help="Worker threads. Default: one a core. The bytes do not depend on it.")
+@click.option("--shard", metavar="I/N", help="Make only slice I of N, counted from 0; `tsgen merge` joins them.")
+@click.option("--engine", metavar="NAME", help=f"{ENGINE_HELP} Default: threads of this process.")
+@click.option("--address", metavar="HOST:PORT", help=ADDRESS_HELP)
+@click.option("--shards", type=int, metavar="N", help="Slices that an engine makes. Default: one per 8192 clips.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def make(
@@ -59,6 +66,10 @@ def make(
     profile: str | None,
     digits: str | None,
     threads: int | None,
+    shard: str | None,
+    engine: str | None,
+    address: str | None,
+    shards: int | None,
     force: bool,
     as_json: bool,
     **dials: Any,
@@ -67,12 +78,34 @@ def make(
 
     Clip i is a function of (seed, domain, split, i) alone: the same bytes on every machine, whatever the number of
     clips or threads. Classes are balanced; train, val and test of one seed are independent streams.
+
+    \b
+    On several machines that see one folder:
+      tsgen make ... --out ts.h5 --shard 2/8      # a task of an array job
+      tsgen merge ts-*-of-00008.h5 --out ts.h5    # when all have ended
+      tsgen make ... --out ts.h5 --engine ray --address HOST:PORT
+    The same command goes on with what was interrupted or failed.
     """
     begun = time.perf_counter()
     record = _turn_dials(resolve_domain(domain, profile), dials)
-    from tsgen.generate import make as make_file
+    options: dict[str, Any] = {"seed": seed, "split": split, "digits": digits, "force": force, "threads": threads}
+    chosen = _slice_or_engine(shard, engine, address, shards, threads)
+    how: dict[str, Any] = {}
+    if isinstance(chosen, Shard):
+        from tsgen.slices import make_slice
 
-    recipe = make_file(record, n, out, seed=seed, split=split, digits=digits, force=force, threads=threads)
+        made_slice = make_slice(record, n, out, chosen, **options)
+        out, recipe = made_slice.path, made_slice.recipe
+        how = {"shard": str(chosen), "kept": not made_slice.made}
+    elif chosen is not None:
+        from tsgen.slices import make_in_slices
+
+        made = make_in_slices(record, n, out, chosen, shards=shards, **options)
+        recipe, how = made.recipe, {"engine": chosen.name, "slices_made": made.made, "slices_kept": made.kept}
+    else:
+        from tsgen.generate import make as make_file
+
+        recipe = make_file(record, n, out, **options)
     seconds = time.perf_counter() - begun
     from tsgen.clipset import open_clips
 
@@ -81,10 +114,17 @@ def make(
     size_bytes = out.stat().st_size
     if as_json:
         facts = {"out": str(out), "bytes": size_bytes, "seconds": round(seconds, 3), "content_hash": content_hash}
-        click.echo(json.dumps({**facts, "recipe": recipe.to_json()}))
+        click.echo(json.dumps({**facts, **how, "recipe": recipe.to_json()}))
         return
     what = f"{n} clips of {record.name} ({record.profile}, {split}, seed {seed})"
-    click.echo(f"wrote {out}: {what}, {_size(size_bytes)}, {seconds:.1f} s")
+    if "shard" in how:
+        what = f"slice {shard}, clips {recipe.first}..{recipe.first + recipe.n - 1}, of {what}"
+    elif "engine" in how:
+        what += f", slices: {how['slices_made']} made by engine {how['engine']}, {how['slices_kept']} were there"
+    if how.get("kept"):
+        click.echo(f"{out} is finished already and left alone: {what}, {size_text(size_bytes)}")
+    else:
+        click.echo(f"wrote {out}: {what}, {size_text(size_bytes)}, {seconds:.1f} s")
     if recipe.digits_source:
         click.echo(f"digits: {recipe.digits_source}, sha256 {recipe.digits_sha256}")
     click.echo(f"content hash: {content_hash}")
@@ -114,6 +154,7 @@ def info(file: Path, as_json: bool) -> None:
             "profile": clip_set.profile,
             "split": clip_set.split,
             "seed": clip_set.seed,
+            **({} if clip_set.shard.is_whole else {"slice": str(clip_set.shard)}),
             "classes": dict(zip(clip_set.class_names, counts.tolist(), strict=True)),
             "repeated_clips": count_repeated_clips(clip_set),
             "digits_source": clip_set.digits_source,
@@ -162,5 +203,20 @@ def _turn_dials(domain: Domain, options: dict[str, Any]) -> Domain:
     return turned
 
 
-def _size(size_bytes: int) -> str:
+def _slice_or_engine(
+    shard: str | None, engine: str | None, address: str | None, shards: int | None, threads: int | None
+) -> Shard | EngineOptions | None:
+    """What a make is told about where it runs; None: threads of this process, all at once."""
+    given = {"--engine": engine, "--address": address, "--shards": shards}
+    names = [name for name, value in given.items() if value is not None]
+    if shard is not None:
+        if names:
+            raise UsageError(f"--shard makes one slice here, with no engine; leave {', '.join(names)} out.")
+        return Shard.parse(shard)
+    if not names:
+        return None
+    return chosen_engine(EngineOptions().name if engine is None else engine, address, threads)
+
+
+def size_text(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:.1f} kB"

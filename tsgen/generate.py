@@ -7,26 +7,30 @@ no byte depends on the number of threads or the size of a block.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsgen.clipfile import COMPRESSION_LEVEL, ClipWriter, ContentHash, FileFacts, column_values
+from tsgen.common.engine import usable_cores
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import atomic_path, check_free_space, check_output_file
 from tsgen.common.h5write import create_hdf5
+from tsgen.common.shards import WHOLE, Shard
 from tsgen.deflate import deflate
 from tsgen.domains import Domain
 from tsgen.recipe import Recipe, make_recipe
 from tsgen.sampling import check_domain_fits, sample_clips, stream_key
+
+if TYPE_CHECKING:
+    from tsgen.digits import DigitSet
 
 BLOCK_CLIPS = 1024  # = the rows of a column chunk, so that each is compressed once
 DRAWN_BYTES = 1 << 21  # of frames drawn before they are compressed: little enough to stay in a cache
@@ -56,6 +60,11 @@ class Generator:
         key = stream_key(recipe.domain, recipe.split, recipe.seed)
         self._rasterizer = Rasterizer(recipe.domain, key, bitmaps)
 
+    @classmethod
+    def of(cls, recipe: Recipe, digit_set: DigitSet | None) -> Generator:
+        """With the digits of :func:`tsgen.recipe.make_recipe`. It serves every slice of the recipe."""
+        return cls(recipe, None, None) if digit_set is None else cls(recipe, digit_set.bitmaps, digit_set.labels)
+
     def clips(self, index: NDArray[np.int64]) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
         """Frames uint8 (N, T, H, W) and columns of the clips at ``index`` int64 (N,)."""
         domain = self._recipe.domain
@@ -65,7 +74,7 @@ class Generator:
         return frames, column_values(specs, domain, self._digit_labels)
 
     def block(self, start: int, stop: int) -> Block:
-        """Clips start..stop-1, compressed."""
+        """Clips start..stop-1 of the stream, compressed."""
         domain = self._recipe.domain
         specs = sample_clips(domain, self._recipe.split, self._recipe.seed, np.arange(start, stop), self._num_digits)
         together = max(1, DRAWN_BYTES // (domain.num_frames * domain.size_px**2))
@@ -106,20 +115,33 @@ def make(
     check_output_file(out, force)
     recipe, digit_set = make_recipe(domain, n, seed=seed, split=split, digits=digits)
     check_free_space(out.parent, n * estimated_bytes_per_clip(recipe.domain), f"{n} clips of {recipe.domain.name}")
-    generator = Generator(
-        recipe,
-        None if digit_set is None else digit_set.bitmaps,
-        None if digit_set is None else digit_set.labels,
-    )
+    write_clips(out, recipe, Generator.of(recipe, digit_set), threads=threads, block_clips=block_clips, quiet=quiet)
+    return recipe
+
+
+def write_clips(
+    out: Path,
+    recipe: Recipe,
+    generator: Generator,
+    *,
+    shard: Shard = WHOLE,
+    threads: int | None = None,
+    block_clips: int = BLOCK_CLIPS,
+    quiet: bool = False,
+) -> None:
+    """Write the clip file of a recipe, at once; one that exists is replaced. ``shard``: the slice that it is, if one.
+
+    Raises UsageError for a number of threads that is none, DataError for a disk that fills up.
+    """
     if threads is not None and threads < 1:
         raise UsageError(f"threads {threads} is not possible; allowed: 1 or more.")
+    facts = FileFacts.of_recipe(recipe, shard)
     with atomic_path(out) as partial:
         try:
-            _write(partial, recipe, generator, threads or os.cpu_count() or 1, block_clips, quiet)
+            _write(partial, recipe, facts, generator, threads or usable_cores(), block_clips, quiet)
         except (OSError, RuntimeError) as problem:
             # HDF5 reports a full disk as either; nothing else in the loop touches the operating system.
             raise DataError(f"writing {out} failed: {problem}. Is the disk full? Nothing was kept.") from problem
-    return recipe
 
 
 def estimated_bytes_per_clip(domain: Domain) -> int:
@@ -131,7 +153,15 @@ def estimated_bytes_per_clip(domain: Domain) -> int:
     return 1500 + clip_bytes // 50 + digit_bytes
 
 
-def _write(partial: Path, recipe: Recipe, generator: Generator, threads: int, block_clips: int, quiet: bool) -> None:
+def _write(
+    partial: Path,
+    recipe: Recipe,
+    facts: FileFacts,
+    generator: Generator,
+    threads: int,
+    block_clips: int,
+    quiet: bool,
+) -> None:
     from tqdm import tqdm
 
     with (
@@ -144,17 +174,18 @@ def _write(partial: Path, recipe: Recipe, generator: Generator, threads: int, bl
             disable=True if quiet else None,
         ) as progress,
     ):
-        writer = ClipWriter(file, FileFacts.of_recipe(recipe))
-        for block in _in_order(generator, recipe.n, threads, block_clips):
+        writer = ClipWriter(file, facts)
+        for block in _in_order(generator, recipe, threads, block_clips):
             writer.write(block.compressed, block.leaves, block.columns)
             sink.check()
             progress.update(len(block.compressed))
         writer.finish()
 
 
-def _in_order(generator: Generator, n: int, threads: int, block_clips: int) -> Iterator[Block]:
+def _in_order(generator: Generator, recipe: Recipe, threads: int, block_clips: int) -> Iterator[Block]:
     """All blocks in order, ``threads`` of them in the making and at most two more waiting to be taken."""
-    starts = iter(range(0, n, block_clips))
+    end = recipe.first + recipe.n
+    starts = iter(range(recipe.first, end, block_clips))
     pending: deque[Future[Block]] = deque()
     # Workers need the interpreter for a moment between two kernels. By default they would get it after 5 ms, in which
     # this thread writes a thousand clips while they stand idle.
@@ -164,7 +195,7 @@ def _in_order(generator: Generator, n: int, threads: int, block_clips: int) -> I
         try:
             while True:
                 while len(pending) < threads + 2 and (start := next(starts, None)) is not None:
-                    pending.append(pool.submit(generator.block, start, min(start + block_clips, n)))
+                    pending.append(pool.submit(generator.block, start, min(start + block_clips, end)))
                 if not pending:
                     return
                 yield pending.popleft().result()

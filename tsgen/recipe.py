@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tsgen.common.errors import DataError, UsageError, unknown_name
+from tsgen.common.shards import Shard
 from tsgen.domainfile import resolve_domain
 from tsgen.domains import Domain
 from tsgen.vocabulary import SPLITS
@@ -24,9 +25,10 @@ MAX_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a clip file holds: ``n`` clips of ``domain`` from the stream (``seed``, ``domain``, ``split``).
+    """What a clip file holds: clips ``first`` to ``first`` + ``n`` - 1 of the stream (``seed``, ``domain``, ``split``).
 
-    ``digits_source`` and ``digits_sha256`` name the digit bitmaps where the domain shows digits, else None.
+    ``digits_source`` and ``digits_sha256`` name the digit bitmaps where the domain shows digits, else None. ``first``
+    is 0 but for a slice of a larger file.
     """
 
     domain: Domain
@@ -35,16 +37,29 @@ class Recipe:
     split: str
     digits_source: str | None = None
     digits_sha256: str | None = None
+    first: int = 0
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise unknown_name("split", self.split, SPLITS)
         if not 1 <= self.n <= MAX_CLIPS:
             raise UsageError(f"n = {self.n} clips is not possible; allowed: 1..{MAX_CLIPS}.")
+        if not 0 <= self.first <= MAX_CLIPS - self.n:
+            raise UsageError(
+                f"clips {self.first}..{self.first + self.n - 1} are not possible; allowed: 0..{MAX_CLIPS - 1}."
+            )
         if not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"seed {self.seed} is not possible; allowed: 0..2**63-1.")
 
+    def part(self, shard: Shard) -> Recipe:
+        """Slice i of n of these clips."""
+        if shard.count > self.n:
+            raise UsageError(f"{self.n} clips cannot be cut into {shard.count} slices; allowed: 1..{self.n}.")
+        rows = shard.rows(self.n)
+        return replace(self, n=len(rows), first=self.first + rows.start)
+
     def to_json(self) -> dict[str, Any]:
+        """What the digest and the content hash cover; ``first`` only where it is not 0, as they are older than it."""
         return {
             "stream_version": STREAM_VERSION,
             "domain": self.domain.to_json(),
@@ -54,6 +69,7 @@ class Recipe:
             "digits_source": self.digits_source,
             "digits_sha256": self.digits_sha256,
             "class_names": list(self.domain.motion_profile.class_names),
+            **({"first": self.first} if self.first else {}),
         }
 
     @classmethod
@@ -75,6 +91,7 @@ class Recipe:
                 str(value["split"]),
                 value["digits_source"],
                 value["digits_sha256"],
+                int(value.get("first", 0)),
             )
         except (KeyError, TypeError, ValueError, OverflowError, UsageError) as problem:
             raise DataError(f"the recipe recorded in the file is damaged: {problem}") from problem

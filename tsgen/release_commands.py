@@ -10,10 +10,12 @@ from pathlib import Path
 import click
 
 from tsgen.commands import DIGITS_HELP
+from tsgen.common.engine.options import ADDRESS_HELP, ENGINE_HELP, chosen_engine
 from tsgen.common.errors import DataError, UsageError
+from tsgen.common.shards import Shard
 from tsgen.release.plan import CONFIGS, RELEASE_VERSION, SIZES, Plan, parse_sizes, size_text
 
-BUILD_OPTIONS = ("sizes", "configs", "seed", "force")
+BUILD_OPTIONS = ("sizes", "configs", "seed", "force", "shard", "engine", "address")
 VERIFY_OPTIONS = ("quick", "without_rebuild")
 
 
@@ -25,6 +27,9 @@ VERIFY_OPTIONS = ("quick", "without_rebuild")
 @click.option("--configs", metavar="NAMES", help=f"Only some of {', '.join(CONFIGS)}. Default: all.")
 @click.option("--seed", type=int, help="Of all streams. Default: that of the release, 0.")
 @click.option("--workers", type=int, help="Threads. Default: one a core. No value depends on it.")
+@click.option("--shard", metavar="I/N", help="Make only this share of the files; the command without it finishes.")
+@click.option("--engine", metavar="NAME", help=f"{ENGINE_HELP} Default: files in turn, in threads of this process.")
+@click.option("--address", metavar="HOST:PORT", help=ADDRESS_HELP)
 @click.option("--force", is_flag=True, help="Replace a release that is in the folder.")
 @click.option("--quick", is_flag=True, help="Verify SHA256SUMS alone.")
 @click.option("--without-rebuild", is_flag=True, help="Verify all but that the recipes give these values.")
@@ -40,6 +45,9 @@ def release(
     configs: str | None,
     seed: int | None,
     workers: int | None,
+    shard: str | None,
+    engine: str | None,
+    address: str | None,
     force: bool,
     quick: bool,
     without_rebuild: bool,
@@ -54,6 +62,12 @@ def release(
     tsgen release --verify temporal-shape                 # exit code 3 when anything differs
 
     The same command goes on with a build that was interrupted.
+
+    \b
+    On several machines that see one folder:
+      tsgen release --out DIR --shard 2/8        # a task of an array job; several may run at once
+      tsgen release --out DIR                    # when they have ended: checks all, makes what is missing, finishes
+      tsgen release --out DIR --engine ray --address HOST:PORT
     """
     if (out is None) == (verify is None):
         raise UsageError("give either --out DIR to build a release or --verify DIR to check one.")
@@ -70,10 +84,16 @@ def release(
         0 if seed is None else seed,
     )
     begun = time.perf_counter()
+    if shard is not None:
+        if engine is not None or address is not None or force:
+            raise UsageError("--shard does its share here, in a folder that others share: no engine, no --force.")
+        _shard(out, Shard.parse(shard), plan, digits, workers, as_json, quiet)
+        return
+    chosen = None if engine is None and address is None else chosen_engine(engine or "serial", address, workers)
     from tsgen.release.build import build_release
 
     summary = build_release(
-        out, plan, digits=digits, workers=workers, force=force, say=lambda line: click.echo(line, err=True), quiet=quiet
+        out, plan, digits=digits, workers=workers, engine=chosen, force=force, say=_say, quiet=quiet
     )
     seconds = time.perf_counter() - begun
     if as_json:
@@ -85,6 +105,27 @@ def release(
     )
     if summary.departures:
         click.echo(f"not the release {RELEASE_VERSION} itself: {'; '.join(summary.departures)}")
+
+
+def _shard(
+    out: Path, shard: Shard, plan: Plan, digits: str | None, workers: int | None, as_json: bool, quiet: bool
+) -> None:
+    begun = time.perf_counter()
+    from tsgen.release.build import build_shard
+
+    summary = build_shard(out, shard, plan, digits=digits, workers=workers, say=_say, quiet=quiet)
+    seconds = time.perf_counter() - begun
+    if as_json:
+        click.echo(json.dumps({**dataclasses.asdict(summary), "seconds": round(seconds, 3)}))
+        return
+    click.echo(
+        f"shard {shard} of {out}: {summary.made} clip files made, {summary.kept} kept, {summary.clips} clips, "
+        f"{seconds:.1f} s. When all shards have ended, the command without --shard finishes the release."
+    )
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _verify(

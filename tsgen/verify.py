@@ -66,15 +66,13 @@ def verify_file(path: Path | str, digits: str | None = None) -> Verification:
                 f"its recipe makes {recipe.n} of {FileFacts.of_recipe(recipe).clip_shape}."
             )
         digit_set = _digits_of(recipe, digits, path)
-        generator = Generator(
-            recipe, None if digit_set is None else digit_set.bitmaps, None if digit_set is None else digit_set.labels
-        )
+        generator = Generator.of(recipe, digit_set)
         content = ContentHash(recipe.to_json())
         stored = {name: clip_set.column(name) for name in COLUMNS}
         differs: dict[str, list[int]] = {name: [] for name in (CLIPS, *COLUMNS)}
         for start, block in clip_set.blocks(BLOCK_CLIPS):
             rows = slice(start, start + len(block))
-            frames, columns = generator.clips(np.arange(rows.start, rows.stop))
+            frames, columns = generator.clips(recipe.first + np.arange(rows.start, rows.stop))
             content.update([ContentHash.leaf(clip) for clip in frames], columns)
             unequal = {CLIPS: (frames != block).any(axis=(1, 2, 3))}
             for name, values in columns.items():

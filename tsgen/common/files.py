@@ -94,10 +94,11 @@ def check_free_space(directory: Path, needed_bytes: int, what: str) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
     """One process at a time: an exclusive lock on an existing file or folder that ends with the process.
 
-    UsageError when another process has it, unless ``wait``. Nothing is locked where the system has no such locks.
+    ``shared``: any number at a time, of those that say so. UsageError when another process has it, unless ``wait``.
+    Nothing is locked where the system has no such locks.
     """
     try:
         import fcntl
@@ -106,7 +107,7 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         yield
     except BlockingIOError:
         raise UsageError(f"another process works on {path}; wait until it has ended.") from None

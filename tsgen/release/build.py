@@ -5,22 +5,22 @@ A build that ended early goes on: clip files whose values are those of the recip
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tsgen.clipset import open_clips
+from tsgen.common.engine import EngineOptions
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import check_free_space, locked, sha256_file, write_json_atomic, write_text_atomic
+from tsgen.common.shards import Shard
 from tsgen.common.sums import SUMS_FILE, check_sums, hash_folder, read_sums, write_sums
-from tsgen.common.tables import require_pyarrow, write_table
-from tsgen.digits import PARTITION_OF_SPLIT, DigitSet, load_digits, resolve_source
-from tsgen.generate import estimated_bytes_per_clip, make
+from tsgen.common.tables import require_pyarrow
+from tsgen.digits import PARTITION_OF_SPLIT, load_digits, resolve_source
+from tsgen.generate import estimated_bytes_per_clip
 from tsgen.recipe import Recipe
-from tsgen.release.contents import Content, Contents, read_content
 from tsgen.release.croissant import croissant_of
-from tsgen.release.extras import THIS_VERSION, clip_file_problems
 from tsgen.release.folder import (
     CARD_FILE,
     CROISSANT_FILE,
@@ -33,14 +33,11 @@ from tsgen.release.folder import (
     write_marker,
 )
 from tsgen.release.manifest import MANIFEST_FILE, manifest_of, read_manifest
-from tsgen.release.plan import PART_FILES, Plan, Recipes, clip_file, domain_of, index_file, preview_file, strips_file
-from tsgen.release.strips import strips_of, viewer_columns, write_strips
-from tsgen.release.tables import index_table, preview_table
+from tsgen.release.parts import DigitSets, Say, make_parts, parts_of
+from tsgen.release.plan import Plan, Recipes, domain_of
 from tsgen.release.texts import texts_of
 
 PART_BYTES = 1 << 20  # of the tables of a clip file, for the disk check
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -57,12 +54,24 @@ class ReleaseSummary:
     kept: int
 
 
+@dataclass(frozen=True)
+class ShardSummary:
+    """What a shard of a build did: of its clip files, how many it made and how many were there."""
+
+    out: str
+    shard: str
+    clips: int
+    made: int
+    kept: int
+
+
 def build_release(
     out: Path | str,
     plan: Plan | None = None,
     *,
     digits: str | None = None,
     workers: int | None = None,
+    engine: EngineOptions | None = None,
     force: bool = False,
     say: Say | None = None,
     quiet: bool = False,
@@ -70,41 +79,97 @@ def build_release(
     """Build the release that ``plan`` describes in the folder ``out``, or go on where an earlier build ended.
 
     ``digits`` as in :func:`tsgen.digits.load_digits`; ``workers`` threads, of no effect on any value; bytes of HDF5
-    files are equal too, but for a rare chunk (docs/release.md, "Building"). A folder of another recipe is refused; with
-    ``force`` an earlier release in it, whole or not, is replaced. What is no part of a release is never removed.
+    files are equal too, but for a rare chunk (docs/release.md, "Building"). With an ``engine`` clip files are made side
+    by side. A folder of another recipe is refused; with ``force`` an earlier release in it, whole or not, is replaced.
+    What is no part of a release is never removed.
 
-    Raises UsageError for requests that cannot be met, DataError for bad digits or a disk that fills up.
+    Raises UsageError for requests that cannot be met, DataError for bad digits or a disk that fills up, UnitsFailed
+    where some files could not be made and the others were.
     """
-    out, plan, say = Path(out), plan or Plan(), say or (lambda line: None)
+    out, say = Path(out), say or _say_nothing
+    plan, recipes, digit_sets = _prepared(out, plan, digits, workers)
+    with locked(out), _going_on(out):
+        clear_partials(out)
+        if not force:
+            check_same_recipe(out, recipes)
+            if _is_whole(out, workers):
+                say(f"{out} holds this release already, and every file has its hash.")
+                return _summary(out, read_manifest(out), made=0)
+        _check_space(out, recipes)
+        if force:
+            remove_release(out)
+        _begin(out, recipes)
+        found, made = make_parts(out, recipes, digit_sets, workers=workers, engine=engine, say=say, quiet=quiet)
+        manifest = manifest_of(out, plan, recipes, found)
+        _finish(out, manifest, workers)
+    return _summary(out, manifest, made)
+
+
+def build_shard(
+    out: Path | str,
+    shard: Shard,
+    plan: Plan | None = None,
+    *,
+    digits: str | None = None,
+    workers: int | None = None,
+    say: Say | None = None,
+    quiet: bool = False,
+) -> ShardSummary:
+    """Make the clip files of ``shard``, and what belongs to each, in a folder where other shards may be at work.
+
+    The folder stays unfinished: :func:`build_release` with the same arguments checks what all of them made, makes what
+    is missing, and finishes it. Errors as there.
+    """
+    out, say = Path(out), say or _say_nothing
+    plan, recipes, digit_sets = _prepared(out, plan, digits, workers)
+    mine = parts_of(recipes, shard)
+    clips = sum(recipe.n for recipe in mine.values())
+    with locked(out, shared=True), _going_on(out):
+        check_same_recipe(out, recipes)
+        if _is_whole(out, workers):
+            say(f"{out} holds the whole release already, and every file has its hash.")
+            return ShardSummary(str(out), str(shard), clips, made=0, kept=len(mine))
+        _check_space(out, mine)
+        _begin(out, recipes)
+        _, made = make_parts(out, mine, digit_sets, workers=workers, engine=None, say=say, quiet=quiet)
+    return ShardSummary(str(out), str(shard), clips, made, len(mine) - made)
+
+
+def _prepared(out: Path, plan: Plan | None, digits: str | None, workers: int | None) -> tuple[Plan, Recipes, DigitSets]:
+    """All that can be refused before anything is written; then the folder is there."""
+    plan = plan or Plan()
     if workers is not None and workers < 1:
         raise UsageError(f"workers {workers} is not possible; allowed: 1 or more.")
     require_pyarrow()
     check_out(out)
     source = resolve_source(digits) if any(domain_of(name).has_digits for name in plan.configs) else None
-    recipes = _recipes(plan, source)
+    recipes, digit_sets = _recipes(plan, source)
     out.mkdir(exist_ok=True)
-    with locked(out):
-        try:
-            clear_partials(out)
-            if not force:
-                check_same_recipe(out, recipes)
-                if _is_whole(out, workers):
-                    say(f"{out} holds this release already, and every file has its hash.")
-                    return _summary(out, read_manifest(out), made=0)
-            needed = sum(r.n * estimated_bytes_per_clip(r.domain) + PART_BYTES for r in recipes.values())
-            check_free_space(out, max(0, needed - size_bytes(out)), f"the release of {len(recipes)} clip files")
-            if force:
-                remove_release(out)
-            write_marker(out, recipes)
-            (out / SUMS_FILE).unlink(missing_ok=True)
-            found, made = _make_parts(out, recipes, source, workers, say, quiet)
-            manifest = manifest_of(out, plan, recipes, found)
-            _finish(out, manifest, workers)
-        except OSError as problem:
-            raise DataError(
-                f"writing {out} failed: {problem}. Is the disk full? What is whole was kept; the same command goes on."
-            ) from problem
-    return _summary(out, manifest, made)
+    return plan, recipes, digit_sets
+
+
+@contextlib.contextmanager
+def _going_on(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise DataError(
+            f"writing {out} failed: {problem}. Is the disk full? What is whole was kept; the same command goes on."
+        ) from problem
+
+
+def _check_space(out: Path, recipes: Recipes) -> None:
+    needed = sum(r.n * estimated_bytes_per_clip(r.domain) + PART_BYTES for r in recipes.values())
+    check_free_space(out, max(0, needed - size_bytes(out, recipes)), f"the release of {len(recipes)} clip files")
+
+
+def _begin(out: Path, recipes: Recipes) -> None:
+    write_marker(out, recipes)
+    (out / SUMS_FILE).unlink(missing_ok=True)
+
+
+def _say_nothing(line: str) -> None:
+    pass
 
 
 def _is_whole(out: Path, workers: int | None) -> bool:
@@ -112,57 +177,6 @@ def _is_whole(out: Path, workers: int | None) -> bool:
         return not check_sums(out, workers=workers)
     except DataError:
         return False
-
-
-def _make_parts(
-    out: Path, recipes: Recipes, source: str | None, workers: int | None, say: Say, quiet: bool
-) -> tuple[Contents, int]:
-    """Make every clip file that is not there as it should be, and the tables of all. What they hold; how many made."""
-    from tqdm import tqdm
-
-    found: Contents = {}
-    made = 0
-    total = sum(recipe.n for recipe in recipes.values())
-    with tqdm(total=total, desc="release", unit="clip", unit_scale=True, disable=True if quiet else None) as bar:
-        for (config, split), recipe in recipes.items():
-            for name in PART_FILES.values():
-                (out / name(config, split)).parent.mkdir(parents=True, exist_ok=True)
-            path = out / clip_file(config, split)
-            content = _kept(path, recipe, say)
-            if content is None:
-                _make(path, recipe, source, workers)
-                made += 1
-            with open_clips(path) as clip_set:
-                found[config, split] = content or read_content(clip_set, recipe)
-                write_table(index_table(clip_set), out / index_file(config, split))
-                strips = strips_of(clip_set)
-                write_table(preview_table(strips, clip_set, config), out / preview_file(config, split))
-                write_strips(viewer_columns(strips, clip_set, config), out / strips_file(config, split))
-            bar.update(recipe.n)
-    return found, made
-
-
-def _make(path: Path, recipe: Recipe, source: str | None, workers: int | None) -> None:
-    options: dict[str, Any] = {"seed": recipe.seed, "split": recipe.split, "digits": source, "threads": workers}
-    try:
-        make(recipe.domain, recipe.n, path, **options, force=True, quiet=True)
-    except DataError as problem:
-        raise DataError(f"{problem} The clip files before it were kept; the same command goes on.") from problem
-
-
-def _kept(path: Path, recipe: Recipe, say: Say) -> Content | None:
-    """What an earlier build left, if every value of it is right, and nothing else is in it."""
-    if not path.exists():
-        return None
-    try:
-        with open_clips(path) as clip_set:
-            content = read_content(clip_set, recipe)
-        problems = clip_file_problems(path, recipe, content.content_hash, THIS_VERSION)
-    except DataError as problem:
-        problems = [str(problem)]
-    if problems:
-        say(f"{problems[0]} It is made again.")
-    return None if problems else content
 
 
 def _finish(out: Path, manifest: dict[str, Any], workers: int | None) -> None:
@@ -193,9 +207,9 @@ def _summary(out: Path, manifest: dict[str, Any], made: int) -> ReleaseSummary:
     )
 
 
-def _recipes(plan: Plan, source: str | None) -> Recipes:
-    """The recipe of every clip file, in the order they are made; each partition of the digits is read once."""
-    loaded: dict[tuple[str, int], DigitSet] = {}
+def _recipes(plan: Plan, source: str | None) -> tuple[Recipes, DigitSets]:
+    """The recipe of every clip file, in the order they are made, and the digits; each partition is read once."""
+    loaded: DigitSets = {}
     recipes = {}
     for config, split in plan.parts:
         domain = domain_of(config)
@@ -208,4 +222,4 @@ def _recipes(plan: Plan, source: str | None) -> Recipes:
     sources = {recipe.digits_source for recipe in recipes.values()} - {None}
     if len(sources) > 1:
         raise DataError(f"train and test digits are of different sources: {', '.join(sorted(map(str, sources)))}.")
-    return recipes
+    return recipes, loaded

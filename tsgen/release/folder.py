@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ CARD_FILE, CROISSANT_FILE = "README.md", "croissant.json"
 LICENSE_FILE, ATTRIBUTION_FILE = "LICENSE", "ATTRIBUTION.md"
 TOP_FILES = (CARD_FILE, CROISSANT_FILE, LICENSE_FILE, ATTRIBUTION_FILE, MANIFEST_FILE)
 MAX_MARKER_BYTES = 1 << 20
+_PARTIAL = re.compile(r"\.(.+)\.partial-[^/]*")
 
 
 def check_out(out: Path) -> None:
@@ -50,12 +52,14 @@ def check_same_recipe(out: Path, recipes: Recipes) -> None:
     """Refuse a folder whose release, whole or unfinished, is of other recipes or another version."""
     started = _started(out)
     if started is None:
-        if any(_own_files(out)):
+        if not any(_own_files(out)):
+            return
+        started = _started(out)  # a shard that began meanwhile wrote the marker before all else
+        if started is None:
             raise UsageError(
                 f"--out {out} holds files of a release, but neither {MANIFEST_FILE} nor {MARKER_FILE} says of which; "
                 "give another name, or add --force to replace them."
             )
-        return
     wanted = marker_of(recipes)
     if started != wanted:
         raise UsageError(
@@ -94,8 +98,17 @@ def clear_partials(out: Path) -> None:
         path.unlink()
 
 
-def size_bytes(out: Path) -> int:
-    return sum(path.stat().st_size for path in _own_files(out))
+def size_bytes(out: Path, recipes: Recipes | None = None) -> int:
+    """Of a release's files in the folder; with ``recipes`` of those that belong to their clip files."""
+    if recipes is None:
+        return sum(path.stat().st_size for path in _own_files(out))
+    paths = (out / name(*part) for part in recipes for name in PART_FILES.values())
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def partial_of_marker() -> str:
+    """How the name of a file begins that lies in the folder while a command runs; `clear_partials` knows it."""
+    return f".{MARKER_FILE}.partial-"
 
 
 def _known_files() -> Iterator[str]:
@@ -118,15 +131,22 @@ def _partials(out: Path) -> Iterator[Path]:
 def _foreign(out: Path) -> Iterator[Path]:
     known = set(_known_files())
     folders = {parent.as_posix() for name in known for parent in Path(name).parents}
-    known |= {path.relative_to(out).as_posix() for path in _partials(out)}
     for root, inner, files in os.walk(out):
         here = Path(root).relative_to(out)
         ignored = NOT_CONTENT if Path(root) == out else ()
         inner[:] = [name for name in inner if name not in ignored]
         for name in [name for name in (*files, *inner) if name not in ignored]:
             path = here / name
-            if path.as_posix() not in (folders if name in inner else known) or (out / path).is_symlink():
+            final = path.with_name(_final_name(name))  # partials come and go while other shards work
+            is_known = path.as_posix() in folders if name in inner else final.as_posix() in known
+            if not is_known or (out / path).is_symlink():
                 yield out / path
+
+
+def _final_name(name: str) -> str:
+    """What a file half written will be called; other names as they are."""
+    match = _PARTIAL.fullmatch(name)
+    return match[1] if match else name
 
 
 def _started(out: Path) -> dict[str, Any] | None:

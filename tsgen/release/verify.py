@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tsgen.clipset import open_clips
+from tsgen.common.engine import usable_cores
 from tsgen.common.errors import DataError, RacError, UsageError
 from tsgen.common.sums import SUMS_FILE, check_sums, read_sums
 from tsgen.common.tables import require_pyarrow
@@ -155,7 +156,7 @@ def _check_parts(
     contents: Contents = {}
     found: list[str] = []
     with (
-        ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
+        ThreadPoolExecutor(workers or usable_cores()) as pool,
         tqdm(total=len(recipes), desc="verify", unit="file", disable=True if quiet else None) as bar,
     ):
         for part, (content, problems) in zip(recipes, pool.map(check, recipes), strict=True):
