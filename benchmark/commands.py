@@ -26,7 +26,7 @@ from benchmark.config import (
 )
 from benchmark.data_folder import DATA_HELP, data_folder
 from benchmark.experiments import LEAST_SIDE_PX, PREFIX, SMALL_FRAMES, check_frames
-from benchmark.launch import ENVIRONMENT, Launch, arguments_of, check_launch, launch
+from benchmark.launch import ENVIRONMENT, Launch, arguments_of, check_launch, end_rank, launch
 from benchmark.models import (
     MODELS,
     OUTSIDE,
@@ -37,9 +37,10 @@ from benchmark.models import (
     is_outside,
     require_torch,
 )
+from tsgen.common.cli import INTERRUPTED_EXIT_CODE
 from tsgen.common.engine import EngineOptions
 from tsgen.common.engine.options import ADDRESS_HELP, chosen_engine
-from tsgen.common.errors import UsageError
+from tsgen.common.errors import RacError, UsageError
 
 DEFAULTS = RunConfig()
 SIZES = ("n_train", "n_val", "n_target")
@@ -208,20 +209,25 @@ def _begin_again(engine: EngineOptions, ranks: int, device: str, threads: int | 
     """This command elsewhere, or in several processes; ends with its exit code. ``out`` was found free, or resumed."""
     context = click.get_current_context()
     environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    log = None if engine.name == "serial" else out.absolute().with_name(f"{out.name}.log")
+    log = None if engine.name == "serial" else Path(f"{out.resolve()}.log")
     one = Launch(arguments_of(context, "--resume"), ranks, Path.cwd(), environment, log)
     context.exit(launch(one, engine, device, threads))
 
 
 def _interruptible(work: Callable[[], Done]) -> Done:
     """``work()``, with a word on how to go on where the user stops it; under torchrun the processes part after it."""
-    from benchmark.engine.ranks import leave_ranks
+    from benchmark.engine.ranks import is_first_rank, leave_ranks
 
     try:
         done = work()
         leave_ranks()
     except KeyboardInterrupt:
-        _say("\nstopped; the same command with --resume continues after the last finished epoch.")
+        if is_first_rank():
+            _say("\nstopped; the same command with --resume continues after the last finished epoch.")
+        end_rank(INTERRUPTED_EXIT_CODE)
+        raise
+    except (RacError, OSError) as problem:
+        end_rank(getattr(problem, "exit_code", RacError.exit_code), str(problem))
         raise
     return done
 

@@ -7,6 +7,8 @@ that ends, by Ctrl-C, kill -9 or the loss of a worker, the processes end as well
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 import os
 import signal
 import subprocess
@@ -16,18 +18,30 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.nodes import check_device, enter, gpus_of
+from benchmark.nodes import check_device, gpus_of
 from tsgen.common.engine import EngineOptions, Work, run_units
+from tsgen.common.engine.place import enter
 from tsgen.common.errors import UsageError
+from tsgen.common.names import printable
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 STOP_S = 30.0
+RANK_STOPS_S = 5.0
+"""torchrun ends its ranks sooner, unless it is lost itself."""
+
 POLL_S = 0.5
 OWN_OPTIONS = ("ranks", "engine", "address")
 ENVIRONMENT = ("RAC_DATA_DIR", "TSGEN_MNIST_DIR")
 BEGIN = "import sys; from benchmark.launch import main; sys.exit(main(sys.argv[1:]))"
+BEGIN_RANK = "from benchmark.launch import be_rank; be_rank()"
+SAID_BY_US = ("multiprocessing.api", "agent.server.api")
+"""Loggers of torch.distributed.elastic that tell, in many lines, which process ended with which code."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +88,10 @@ def launch(one: Launch, engine: EngineOptions, device: str, threads: int | None)
     if engine.name == "serial":
         _check_gpus(device, one.ranks)
         # A session of its own: Ctrl-C reaches this process, which then ends that one once.
-        return _wait(subprocess.Popen(one.command, stdin=subprocess.PIPE, start_new_session=True))
+        return _wait(subprocess.Popen(one.command, stdin=subprocess.PIPE, start_new_session=True))[0]
     assert one.log is not None
     work = Work(run=do_launch, cpus=float(one.ranks * (threads or 1)), gpus=one.ranks * gpus_of(device))
-    with _followed(one.log), contextlib.closing(run_units(work, [one], engine)) as units:  # type: ignore[type-var]
+    with _followed(one.log), contextlib.closing(run_units(work, [one], engine)) as units:
         finished = next(units)
     if finished.problem is not None:
         raise finished.problem
@@ -97,9 +111,8 @@ def do_launch(one: Launch) -> tuple[int, str]:
         process = subprocess.Popen(
             one.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment
         )
-        assert process.stdout is not None
-        printed = process.stdout.read().decode("utf-8", "replace")
-        return _wait(process), printed
+        code, printed = _wait(process)
+        return code, printed.decode("utf-8", "replace")
 
 
 def _check_gpus(device: str, ranks: int) -> None:
@@ -109,9 +122,11 @@ def _check_gpus(device: str, ranks: int) -> None:
         raise UsageError(f"--ranks {ranks}: this machine has {torch.cuda.device_count()} GPUs, one for each rank.")
 
 
-def _wait(process: subprocess.Popen[bytes]) -> int:
+def _wait(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
+    """Its exit code and what it printed, if that comes here."""
     assert process.stdin is not None
     try:
+        printed = b"" if process.stdout is None else process.stdout.read()
         code = process.wait()
     except BaseException:
         process.stdin.close()  # tells it to stop
@@ -121,7 +136,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
         process.wait()
         raise
     process.stdin.close()
-    return code if code >= 0 else 128 - code
+    return code if code >= 0 else 128 - code, printed
 
 
 @contextlib.contextmanager
@@ -164,33 +179,74 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _torchrun(ranks: int, command: Sequence[str]) -> int:
-    """``torchrun --standalone``; its exit code is that of the rank which failed first."""
+    """``torchrun --standalone``; its exit code is that of the rank to blame; what was wrong is said once."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun itself would, with a warning
-    begin = [sys.executable, "-P", "-c", "from benchmark.cli import main; main()", *command]
+    for name in SAID_BY_US:
+        logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
+    begin = [sys.executable, "-P", "-c", BEGIN_RANK, *command]
     try:
-        run(
-            parse_args(
-                [  # type: ignore[no-untyped-call]
-                    "--standalone",
-                    f"--nproc-per-node={ranks}",
-                    "--no-python",
-                    *begin,
-                ]
-            )
-        )
+        options = ["--standalone", f"--nproc-per-node={ranks}", "--no-python", *begin]
+        run(parse_args(options))  # type: ignore[no-untyped-call]
     except ChildFailedError as problem:
-        code = problem.get_first_failure()[1].exitcode
-        return code if code >= 0 else 128 - code
+        code, said = blamed(problem.failures)
+        click.echo("error: " + "\n".join(map(printable, said.split("\n"))), err=True)
+        return code
     except (SignalException, KeyboardInterrupt):
         return 130
     return 0
 
 
-def _end_with_parent() -> None:
+def blamed(failures: Mapping[int, ProcessFailure]) -> tuple[int, str]:
+    """Exit code and words for ranks that failed: one that knew why comes before one that was killed, and both before
+    those that only lost the others.
+    """
+    rank, failure = min(
+        failures.items(), key=lambda item: (not _knew_why(item[1]), item[1].exitcode >= 0, item[1].timestamp)
+    )
+    if _knew_why(failure):  # its own code: it may have been ended on its way out
+        return failure.error_file_data["code"], failure.message
+    if failure.exitcode >= 0:
+        return failure.exitcode, f"rank {rank} failed; see its messages above."
+    hint = " (out of memory?)" if failure.signal_name() == "SIGKILL" else ""
+    return (
+        128 - failure.exitcode,
+        f"rank {rank} was ended by {failure.signal_name()}{hint}; with --resume the run goes on after its last epoch.",
+    )
+
+
+def _knew_why(failure: ProcessFailure) -> bool:
+    return "code" in failure.error_file_data  # written by end_rank
+
+
+_rank_of_ours: list[bool] = []
+"""Not empty in a rank that :func:`launch` began; somebody's own torchrun tells what its ranks say."""
+
+
+def be_rank() -> None:
+    """``rac-bench`` as one of the ranks."""
+    _rank_of_ours.append(True)
+    threading.Thread(target=_end_with_parent, args=(RANK_STOPS_S,), daemon=True).start()
+    from benchmark.cli import main as rac_bench
+
+    rac_bench()
+
+
+def end_rank(code: int, problem: str = "") -> None:
+    """End this process if it is a rank that :func:`launch` began, which then says the problem, once for all of them."""
+    if not _rank_of_ours:
+        return
+    if problem:
+        what = {"message": problem, "timestamp": int(time.time()), "code": code}
+        Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(what), encoding="utf-8")
+    sys.exit(code)
+
+
+def _end_with_parent(after_s: float = 0.0) -> None:
     while os.read(0, 1):  # not sys.stdin: its lock, held by a thread, would break the end of the process
         pass
+    time.sleep(after_s)
     os.kill(os.getpid(), signal.SIGTERM)

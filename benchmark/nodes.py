@@ -1,29 +1,9 @@
-"""What the machines of a cluster must have in common with the one that gives a command, and what is asked of them."""
+"""What a unit asks of the machines of a cluster: their devices."""
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Iterable
-from pathlib import Path
-
 from tsgen.common.engine import EngineOptions
 from tsgen.common.errors import UsageError
-
-
-def enter(folder: Path, needed: Iterable[Path] = ()) -> None:
-    """Make ``folder`` the current one, as it is where the command was given: names in its options mean the same then.
-
-    UsageError unless this machine sees it and every path of ``needed``.
-    """
-    if folder.is_dir():
-        os.chdir(folder)
-    for path in (folder, *needed):
-        if not path.exists():
-            raise UsageError(
-                f"{path} is not there on {platform.node()}: the machines of a cluster work on common files. Begin in "
-                "a folder that all of them see, and give --out and --data-dir (or RAC_DATA_DIR) in such."
-            )
 
 
 def check_device(engine: EngineOptions, device: str) -> None:

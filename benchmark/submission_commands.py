@@ -236,7 +236,7 @@ def predict(
             say=lambda line: click.echo(line, err=True),
         )
     if not part.is_whole:
-        click.echo(f"{part.path(out)} holds shard {part}. When all are done: rac-bench merge PARTS... --out {out}")
+        click.echo(f"{part.folder(out)} holds shard {part}. When all are done: rac-bench merge PARTS... --out {out}")
         return
     files = len(submission.seeds) * len(submission.domains)
     click.echo(f"Written to {out}: submission.json and {files} files of answers.")

@@ -193,16 +193,16 @@ def measured(step: Step, folder: Path) -> dict[str, float]:
     """Runs it; wall and CPU seconds, MiB. ``CalledProcessError`` with its last words where it fails."""
     peak, ended = [0], threading.Event()
     with tempfile.TemporaryFile() as words:
-        begun = time.perf_counter()
-        child = subprocess.Popen(step.argv, cwd=folder, stdout=words, stderr=words, start_new_session=True)
 
         def watch() -> None:
             while not ended.wait(SAMPLE_S):
                 peak[0] = max(peak[0], tree_bytes(child.pid))
 
         watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
+        begun = time.perf_counter()
+        child = subprocess.Popen(step.argv, cwd=folder, stdout=words, stderr=words, start_new_session=True)
         try:
+            watcher.start()
             _, status, usage = os.wait4(child.pid, 0)
         except BaseException:
             os.killpg(child.pid, signal.SIGKILL)  # its session is its own, and so Ctrl-C did not reach it

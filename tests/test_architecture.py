@@ -62,7 +62,7 @@ LAYERS = {
         {"annotations", "pasting", "tracks", "blur", "manifest", "linking", "decoding"},
         {"video", "labels", "coco", "instance_file", "framestore", "tracking", "domains", "metrics"},
         {"storewriter", "mini", "segmenter", "sources", "audit", "build_options", "originals", "no_frames"},
-        {"segment", "segment_device", "clip_build", "earlier", "pack_options"},
+        {"segment", "segment_parts", "segment_device", "clip_build", "earlier", "pack_options"},
         {"jobs", "copies", "shard_runs"},
         {"build", "pack", "merge", "truth", "truth_plot", "embedded"},
         {"mini_study", "release"},

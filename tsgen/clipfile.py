@@ -121,6 +121,7 @@ class FileFacts:
     digits_source: str | None = None
     digits_sha256: str | None = None
     shard: Shard = WHOLE
+    generator_version: str = tsgen.__version__
 
     @classmethod
     def of_recipe(cls, recipe: Recipe, shard: Shard = WHOLE) -> FileFacts:
@@ -212,7 +213,7 @@ class ClipWriter:
         attributes = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "generator_version": tsgen.__version__,
+            "generator_version": facts.generator_version,
             "domain": facts.domain,
             "profile": facts.profile,
             "split": facts.split,

@@ -154,17 +154,6 @@ class ClipSet:
                 raise DataError(f"{self.path} has no hash of each clip, as tsgen writes slices; make it again.")
             return [row.tobytes() for row in leaves[start:stop]]
 
-    def inflated(self, row: int, packed: bytes) -> bytes:
-        """The T * H * W bytes of the clip whose zlib stream is ``packed``. Any thread may call it, whoever reads."""
-        try:
-            decoder = isal_zlib.decompressobj()
-            raw = decoder.decompress(packed, self._clip_bytes)
-        except isal_zlib.IsalError as problem:  # type: ignore[misc]  # its stub has no base class
-            raise DataError(f"{self.path}: clip {row} is damaged: {problem}") from problem
-        if len(raw) != self._clip_bytes or not decoder.eof or decoder.unused_data:
-            raise DataError(f"{self.path}: clip {row} does not decode to {self._clip_bytes} bytes.")
-        return bytes(raw)
-
     def blocks(self, most: int = 256) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """All clips in order, at most ``most`` and 64 MB at a time: (first row, uint8 (M, T, H, W))."""
         size = max(1, min(most, BLOCK_BYTES // int(np.prod(self.clip_shape))))
@@ -251,10 +240,21 @@ class ClipSet:
         for place, row in enumerate(rows[: len(out)]):
             with reading(self.path):
                 filter_mask, chunk = dataset.read_direct_chunk((row, 0, 0, 0))
-            raw = chunk if filter_mask else self.inflated(row, chunk)
+            raw = chunk if filter_mask else self._inflated(row, chunk)
             if len(raw) != self._clip_bytes:
                 raise DataError(f"{self.path}: clip {row} has {len(raw)} bytes instead of {self._clip_bytes}.")
             out[place] = np.frombuffer(raw, dtype=np.uint8).reshape(out.shape[1:])
+
+    def _inflated(self, row: int, packed: bytes) -> bytes:
+        """The T * H * W bytes of the clip whose zlib stream is ``packed``. Any thread may call it, whoever reads."""
+        try:
+            decoder = isal_zlib.decompressobj()
+            raw = decoder.decompress(packed, self._clip_bytes)
+        except isal_zlib.IsalError as problem:  # type: ignore[misc]  # its stub has no base class
+            raise DataError(f"{self.path}: clip {row} is damaged: {problem}") from problem
+        if len(raw) != self._clip_bytes or not decoder.eof or decoder.unused_data:
+            raise DataError(f"{self.path}: clip {row} does not decode to {self._clip_bytes} bytes.")
+        return bytes(raw)
 
 
 def open_clips(path: Path | str) -> ClipSet:

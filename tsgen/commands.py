@@ -50,7 +50,11 @@ def dial_options(command: Any) -> Any:
 @click.option("--profile", metavar="NAME", help=f"One of {', '.join(PROFILES)}. Default: paper.")
 @click.option("--digits", metavar="SOURCE", help=DIGITS_HELP)
 @dial_options
-@click.option("--threads", type=int, help="Worker threads. Default: one a core. The bytes do not depend on it.")
+@click.option(
+    "--threads",
+    type=int,
+    help="Threads; with --engine slices side by side. Default: one a core. No value depends on it.",
+)
 @click.option("--shard", metavar="I/N", help="Make only slice I of N, counted from 0; `tsgen merge` joins them.")
 @click.option("--engine", metavar="NAME", help=f"{ENGINE_HELP} Default: threads of this process.")
 @click.option("--address", metavar="HOST:PORT", help=ADDRESS_HELP)

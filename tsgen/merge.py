@@ -1,4 +1,4 @@
-"""Slices of one recipe become the file that a single ``tsgen make`` writes, to the byte.
+"""Slices of one recipe become the file that a single ``tsgen make`` writes: the same values, and the same content hash.
 
 What is written are the packed bytes as they came. They are hashed, not inflated: this is the part of a run on many
 machines that one does alone. Memory stays at a few blocks, however large the slices are.
@@ -33,14 +33,16 @@ class SliceHead:
     shard: Shard
     recipe: Recipe
     content_hash: str
+    generator_version: str
 
 
 @dataclass(frozen=True)
 class Slices:
-    """All slices of ``recipe``, in order."""
+    """All slices of ``recipe``, in order; ``were_joined``: only those that a killed merge had not removed yet."""
 
     recipe: Recipe
     heads: tuple[SliceHead, ...]
+    were_joined: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -57,30 +59,54 @@ def merge(
 ) -> tuple[Slices, str]:
     """Join all slices of one recipe, in any order, to the clip file ``out``. What was joined, and its content hash.
 
-    The file appears when it is complete and every slice was as it was made; ``remove`` the slices then. Raises
-    UsageError for an ``out`` that cannot be, DataError with every reason why these are not all slices of one recipe.
+    The file appears when it is complete and every slice was as it was made; ``remove`` the slices then, and those that
+    a killed merge left beside the whole. Raises UsageError for an ``out`` that cannot be, DataError with every reason
+    why these are not all slices of one recipe.
     """
     out, files = Path(out), [Path(path) for path in paths]
     if out.resolve() in [path.resolve() for path in files]:
         raise UsageError(f"--out {out} is one of the slices; give another name.")
+    if remove and (left := _left_of(out, files)) is not None:
+        remove_slices(files)
+        return left
     check_output_file(out, force)
     slices = check_slices(files)
     check_free_space(out.parent, slices.size_bytes, str(out))
     with atomic_path(out) as partial:
         content_hash = write_merged(partial, slices, quiet=quiet)
     if remove:
-        remove_slices(slices)
+        remove_slices(files)
     return slices, content_hash
 
 
-def remove_slices(slices: Slices) -> None:
+def _left_of(out: Path, files: Sequence[Path]) -> tuple[Slices, str] | None:
+    """The slices that a merge to ``out`` had still to remove; None unless ``out`` is their whole, every value of it."""
+    try:
+        heads = [_head(path) for path in files if path.exists()]
+        if not heads or not out.is_file():
+            return None
+        with open_clips(out) as whole:
+            recipe = Recipe.from_json(whole.recipe)
+            theirs = all(
+                (head.recipe, head.generator_version) == (recipe.part(head.shard), whole.generator_version)
+                for head in heads
+            )
+            if not theirs or not whole.shard.is_whole or len(whole) != recipe.n:
+                return None
+            whole.check_content()
+            return Slices(recipe, tuple(heads), were_joined=True), whole.content_hash
+    except (DataError, UsageError):
+        return None
+
+
+def remove_slices(paths: Iterable[Path]) -> None:
     """Remove them, and what processes and machines that were lost had half written of them."""
-    paths = {head.path for head in slices.heads}
-    for path in paths:
+    slices = set(paths)
+    for path in slices:
         path.unlink(missing_ok=True)
-    for folder in {path.parent for path in paths}:
+    for folder in {path.parent for path in slices}:
         for partial in folder.glob(".*.partial-*"):
-            if folder / partial.name[1:].rpartition(".partial-")[0] in paths and partial.is_file():
+            if folder / partial.name[1:].rpartition(".partial-")[0] in slices and partial.is_file():
                 partial.unlink(missing_ok=True)
 
 
@@ -108,12 +134,13 @@ def write_merged(partial: Path, slices: Slices, *, quiet: bool = False) -> str:
 
     problems: list[str] = []
     n = slices.recipe.n
+    facts = replace(FileFacts.of_recipe(slices.recipe), generator_version=slices.heads[0].generator_version)
     try:
         with (
             create_hdf5(partial) as (file, sink),
             tqdm(total=n, desc="merge", unit="clip", unit_scale=True, disable=True if quiet else None) as progress,
         ):
-            writer = ClipWriter(file, FileFacts.of_recipe(slices.recipe))
+            writer = ClipWriter(file, facts)
             for head in slices.heads:
                 try:
                     with open_clips(head.path) as clip_set:
@@ -168,7 +195,7 @@ def _head(path: Path) -> SliceHead:
             )
         if clip_set.shard.is_whole:
             raise DataError(f"{path} is no slice: it was made without --shard.")
-        return SliceHead(path, clip_set.shard, recipe, clip_set.content_hash)
+        return SliceHead(path, clip_set.shard, recipe, clip_set.content_hash, clip_set.generator_version)
 
 
 def _contradictions(heads: list[SliceHead]) -> list[str]:
@@ -213,7 +240,13 @@ def _misplaced(heads: list[SliceHead]) -> list[str]:
 def _common_facts(head: SliceHead) -> dict[str, Any]:
     """What all slices of a run have in common, one value each."""
     recipe = {name: value for name, value in head.recipe.to_json().items() if name not in ("n", "first", "domain")}
-    return {"slices": head.shard.count, "domain": head.recipe.domain.name, **head.recipe.domain.to_json(), **recipe}
+    return {
+        "slices": head.shard.count,
+        "generator_version": head.generator_version,
+        "domain": head.recipe.domain.name,
+        **head.recipe.domain.to_json(),
+        **recipe,
+    }
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ def merge(slices: tuple[Path, ...], out: Path, remove: bool, force: bool, as_jso
 
     Every slice is checked by its hashes, without unpacking it. Exit code 3, with all the reasons, when a slice is
     missing, damaged, there twice or of another run. A part of the slices is never joined: make a file of fewer clips.
+    With --remove the same command finishes one that was killed while it removed the slices.
     """
     begun = time.perf_counter()
     from tsgen.merge import merge as merge_files
@@ -35,8 +36,13 @@ def merge(slices: tuple[Path, ...], out: Path, remove: bool, force: bool, as_jso
     recipe, size_bytes = joined.recipe, out.stat().st_size
     if as_json:
         facts = {"out": str(out), "bytes": size_bytes, "seconds": round(seconds, 3), "content_hash": content_hash}
-        click.echo(json.dumps({**facts, "slices": len(joined.heads), "recipe": recipe.to_json()}))
+        click.echo(
+            json.dumps({**facts, "slices": len(joined.heads), "kept": joined.were_joined, "recipe": recipe.to_json()})
+        )
         return
     what = f"{recipe.n} clips of {recipe.domain.name} ({recipe.domain.profile}, {recipe.split}, seed {recipe.seed})"
-    click.echo(f"merged {len(joined.heads)} slices into {out}: {what}, {size_text(size_bytes)}, {seconds:.1f} s")
+    if joined.were_joined:
+        click.echo(f"{out} is whole already and left alone; {len(joined.heads)} slices beside it were removed: {what}")
+    else:
+        click.echo(f"merged {len(joined.heads)} slices into {out}: {what}, {size_text(size_bytes)}, {seconds:.1f} s")
     click.echo(f"content hash: {content_hash}")

@@ -26,7 +26,11 @@ VERIFY_OPTIONS = ("quick", "without_rebuild")
 @click.option("--sizes", metavar="N,N,N", help=f"Clips of train, val and test. Default: {size_text(SIZES)}.")
 @click.option("--configs", metavar="NAMES", help=f"Only some of {', '.join(CONFIGS)}. Default: all.")
 @click.option("--seed", type=int, help="Of all streams. Default: that of the release, 0.")
-@click.option("--workers", type=int, help="Threads. Default: one a core. No value depends on it.")
+@click.option(
+    "--workers",
+    type=int,
+    help="Threads; with --engine files side by side. Default: one a core. No value depends on it.",
+)
 @click.option("--shard", metavar="I/N", help="Make only this share of the files; the command without it finishes.")
 @click.option("--engine", metavar="NAME", help=f"{ENGINE_HELP} Default: files in turn, in threads of this process.")
 @click.option("--address", metavar="HOST:PORT", help=ADDRESS_HELP)

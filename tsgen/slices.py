@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import tsgen
 from tsgen.clipset import open_clips
 from tsgen.common.engine import EngineOptions, Work, results, run_units
 from tsgen.common.errors import DataError, UsageError
@@ -101,8 +102,9 @@ def make_in_slices(
     """The file that :func:`tsgen.generate.make` writes, made by an engine in ``shards`` slices beside ``out``.
 
     They are joined when all are there, and removed; slices that ``make_slice`` or an earlier run finished count.
-    ``threads`` of a slice where the engine has one process; elsewhere a slice has one. Raises UnitsFailed where some
-    slices failed, the others are kept; UsageError also where a process does not see the folder; errors as of ``make``.
+    ``threads`` of a slice where this process makes them, one after the other; elsewhere a slice has one. Raises
+    UnitsFailed where some slices failed, the others are kept; UsageError also where a process does not see the folder;
+    errors as of ``make``.
     """
     from tqdm import tqdm
 
@@ -123,19 +125,20 @@ def make_in_slices(
     made = 0
     with atomic_path(out) as unfinished:
         unfinished.touch()
-        job = _Job(recipe, digit_set, out, unfinished, force, threads if engine.name == "serial" else 1)
+        job = _Job(recipe, digit_set, out, unfinished, force, threads_of_unit(engine, len(units), threads))
         work = Work(partial(_make_unit, job))
-        finished = results(run_units(work, units, engine), name=lambda shard: shard.path(out).name)
+        finished = results(run_units(work, units, engine), name=lambda shard: _unit_path(out, shard).name)
         name, silent = recipe.domain.name, True if quiet else None
         with tqdm(total=n, desc=name, unit="clip", unit_scale=True, disable=silent) as progress:
             for shard, is_new in finished:
                 made += is_new
                 progress.update(len(shard.rows(n)))
-        if len(units) == 1:
-            return MadeOfSlices(recipe, made=1, kept=0)
-        slices = check_slices([shard.path(out) for shard in units])
-        write_merged(unfinished, slices, quiet=quiet)
-    remove_slices(slices)
+        paths = [_unit_path(out, shard) for shard in units]
+        if len(paths) == 1:
+            paths[0].replace(unfinished)
+        else:
+            write_merged(unfinished, check_slices(paths), quiet=quiet)
+    remove_slices(paths)
     return MadeOfSlices(recipe, made=made, kept=len(units) - made)
 
 
@@ -146,6 +149,11 @@ def check_sees(probe: Path, folder: Path) -> None:
             f"machine {platform.node()!r} does not see what this command writes in {folder}: with --engine ray all "
             "machines of the cluster need the folder in common, by the same name; give --out on a shared file system."
         )
+
+
+def threads_of_unit(engine: EngineOptions, num_units: int, threads: int | None) -> int | None:
+    """``threads`` (None: one a core) where units are done one after the other in this process, 1 where side by side."""
+    return threads if engine.name != "ray" and engine.number_of_workers(num_units) <= 1 else 1
 
 
 def _units(recipe: Recipe, shards: int | None) -> list[Shard]:
@@ -160,11 +168,16 @@ def _slices_beside(out: Path, count: str = "?????") -> list[Path]:
     return sorted(out.parent.glob(f"{glob.escape(out.stem)}-?????-of-{count}{glob.escape(out.suffix)}"))
 
 
+def _unit_path(out: Path, shard: Shard) -> Path:
+    """Of a slice. The only one of all has a name of its own too: a killed command must leave nothing but that."""
+    return out.with_name(f"{out.stem}-00000-of-00001{out.suffix}") if shard.is_whole else shard.path(out)
+
+
 def _make_unit(job: _Job, shard: Shard) -> bool:
-    """Whether the slice had to be made. The only one of all goes where the result is expected."""
+    """Whether the slice had to be made."""
     check_sees(job.probe, job.out.parent)
-    part, path = job.recipe.part(shard), job.probe if shard.is_whole else shard.path(job.out)
-    if _is_finished(path, part, shard, job.force or shard.is_whole):
+    part, path = job.recipe.part(shard), _unit_path(job.out, shard)
+    if _is_finished(path, part, shard, job.force):
         return False
     check_output_file(path, force=True)
     generator = Generator.of(job.recipe, job.digit_set)
@@ -180,6 +193,8 @@ def _is_finished(path: Path, recipe: Recipe, shard: Shard, force: bool) -> bool:
         with open_clips(path) as clip_set:
             if clip_set.recipe != recipe.to_json() or clip_set.shard != shard:
                 raise DataError(f"{path} is not slice {shard} of this recipe.")
+            if clip_set.generator_version != tsgen.__version__:
+                raise DataError(f"{path} was made by tsgen {clip_set.generator_version}; this is {tsgen.__version__}.")
             if shard.is_whole:
                 clip_set.check_content()
             else:

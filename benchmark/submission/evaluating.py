@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -21,11 +22,12 @@ from benchmark.engine.device import prepare, select_device
 from benchmark.engine.state import METADATA_KEY
 from benchmark.evaluation import predict
 from benchmark.models import build_model, trainable_parameters
-from benchmark.nodes import enter, gpus_of
+from benchmark.nodes import gpus_of
 from benchmark.predictions import Predictions
 from benchmark.results import RunDirectory
 from benchmark.submission.layout import shown
-from tsgen.common.engine import EngineOptions, Work, run_units
+from tsgen.common.engine import EngineOptions, UnitError, Work, run_units
+from tsgen.common.engine.place import enter
 from tsgen.common.errors import DataError, UsageError
 
 MAX_NAMED = 3
@@ -113,23 +115,32 @@ def answer_pairs(
         cpus=float(evaluation.threads or 1),
         gpus=gpus_of(evaluation.device),
     )
-    for finished in run_units(work, pairs, engine):
-        if finished.problem is not None:
-            raise finished.problem
-        assert finished.result is not None
-        (number, domain), found = finished.unit, finished.result
-        seed, clips = evaluation.config.seeds[number], domains[domain]
-        facts = clips.facts
-        if found.content_hash != facts.content_hash:
-            raise DataError(f"{evaluation.clips[domain].path} is another file there than here; give common files.")
-        if not np.isfinite(found.logits).all():
-            raise DataError(f"seed {seed}: the model's answers on {facts.domain} are not finite.")
-        predictions = Predictions(
-            facts.domain, facts.split, seed, clips.class_names, facts.content_hash, facts.digits_source,
-            facts.digits_sha256, clips.clip_id, clips.labels, found.logits,
-        )  # fmt: skip
-        say(f"seed {seed}, {facts.domain}: accuracy {predictions.correct.mean():.3f} on {facts.n} clips")
-        yield finished.unit, Answer(predictions, found.parameters, found.weights)
+    try:
+        with contextlib.closing(run_units(work, pairs, engine)) as units:
+            for finished in units:
+                number, domain = finished.unit
+                seed, clips = evaluation.config.seeds[number], domains[domain]
+                facts = clips.facts
+                if isinstance(finished.problem, UnitError):
+                    raise UnitError(f"seed {seed}, {facts.domain}: {finished.problem}") from finished.problem
+                if finished.problem is not None:
+                    raise finished.problem
+                assert finished.result is not None
+                found = finished.result
+                if found.content_hash != facts.content_hash:
+                    raise DataError(
+                        f"{evaluation.clips[domain].path} is another file there than here; give common files."
+                    )
+                if not np.isfinite(found.logits).all():
+                    raise DataError(f"seed {seed}: the model's answers on {facts.domain} are not finite.")
+                predictions = Predictions(
+                    facts.domain, facts.split, seed, clips.class_names, facts.content_hash, facts.digits_source,
+                    facts.digits_sha256, clips.clip_id, clips.labels, found.logits,
+                )  # fmt: skip
+                say(f"seed {seed}, {facts.domain}: accuracy {predictions.correct.mean():.3f} on {facts.n} clips")
+                yield finished.unit, Answer(predictions, found.parameters, found.weights)
+    finally:
+        _mine.clear()  # of this process, with the serial engine: the model and all clips
 
 
 @dataclass

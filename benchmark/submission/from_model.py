@@ -60,7 +60,7 @@ def submit_model(
     for a request that cannot be met, DataError for a checkpoint of another model, shape or source, or answers not
     finite.
     """
-    path = shard.path(out)
+    path = shard.folder(out)
     if shard.is_whole or not path.exists():
         check_out(path)
     files = [Checkpoint.read(path) for path in checkpoints]
@@ -81,6 +81,11 @@ def submit_model(
         return same_part(path, shard, weights, describe(config, 0, evaluated, words))
 
     answers = dict(answer_pairs(evaluation, pairs, domains, engine, say))
+    if not weights and len({each.weights for each in answers.values()}) > 1:
+        raise DataError(
+            f"{config.model} does not keep its weights from one answer to the next; let its factory load them, or fix "
+            "their seed."
+        )
     weights = weights or {config.seeds[0]: answers[pairs[0]].weights}
     submission = describe(config, answers[pairs[0]].parameters, evaluated, words)
     predictions = [answers[pair].predictions for pair in pairs]

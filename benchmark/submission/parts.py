@@ -93,7 +93,7 @@ def write_part(path: Path, part: Part, predictions: Iterable[Predictions]) -> No
 
 
 def same_part(path: Path, shard: Shard, weights: dict[int, str], asked: Submission) -> Submission:
-    """Of a part that is there already; UsageError when it answers something else.
+    """Of a part that is there already; UsageError when it answers something else, DataError when it is damaged.
 
     Not compared is what only evaluating shows: the number of parameters, and weights that a model brought along.
     """
@@ -106,6 +106,8 @@ def same_part(path: Path, shard: Shard, weights: dict[int, str], asked: Submissi
         raise UsageError(
             f"{path} holds answers of another model, other clips or words; remove it, or give another --out."
         )
+    for _ in _read(path, found):  # every file is what was written
+        pass
     return submission
 
 
@@ -141,7 +143,8 @@ def merge_parts(paths: Sequence[Path], out: Path) -> Submission:
     missing = [pair for pair in wanted if pair not in predictions]
     if missing:
         named = ", ".join(f"seed {seed} on {domain}" for seed, domain in missing[:MAX_NAMED])
-        raise DataError(f"no part answers {named}{' and more' * (len(missing) > MAX_NAMED)}; predict that shard again.")
+        more = " and more" * (len(missing) > MAX_NAMED)
+        raise DataError(f"no part answers {named}{more}; remove the part of that shard and do it again.")
     write_submission(out, submission, [predictions[pair] for pair in wanted])
     return submission
 
@@ -177,7 +180,7 @@ def _read(path: Path, part: Part) -> Iterable[Predictions]:
         seed, domain = expected[name]
         file = predictions_path(path, seed, domain)
         if name not in listing.readable or sha256_file(file) != part.files[name]:
-            raise DataError(f"{file} is missing or not what its shard wrote; predict shard {part.shard} again.")
+            raise DataError(f"{file} is missing or not what its shard wrote; remove {path} and do that shard again.")
         found, facts = read_predictions(file), submission.domains[domain]
         said = (found.seed, found.domain, found.split, len(found.clip_id), found.content_hash)
         if said != (seed, domain, facts.split, facts.n, facts.content_hash):

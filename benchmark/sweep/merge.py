@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shutil
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.results import RunDirectory, read_json
 from benchmark.sweep.grid import Job, protocol_differences
-from benchmark.sweep.store import STATES, SweepDirectory
+from benchmark.sweep.store import STATES, SweepDirectory, is_held
 from benchmark.sweep.summary import write_records
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import atomic_folder, check_free_space
 
 PREFERRED = ("done", "begun", "failed", "todo")
-"""Of a job that several sweeps hold, unfinished in all but one, the first of these is kept."""
+"""Of a job that several sweeps hold, finished in one at most, the first of these is kept."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class _Found:
     @property
     def run(self) -> RunDirectory:
         return self.store.run_directory(self.job)
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """The first of its kind in PREFERRED, then the one with most epochs."""
+        metrics = self.run.seed_path(self.job.seed, "metrics.jsonl")
+        return PREFERRED.index(self.state), -metrics.stat().st_size if metrics.exists() else 0
 
 
 def merge_sweeps(paths: Sequence[Path], out: Path, say: Callable[[str], None]) -> dict[str, int]:
@@ -55,6 +62,10 @@ def merge_sweeps(paths: Sequence[Path], out: Path, say: Callable[[str], None]) -
         needed = sum(path.stat().st_size for of_job in files.values() for path in of_job)
         check_free_space(out, needed, f"copying {len(missing)} jobs")
         for one in missing:
+            if one.state != "done" and is_held(one.store.lock_path(one.job)):
+                raise UsageError(
+                    f"{one.run.path} is being worked on; wait until the sweep in {one.store.path} has ended."
+                )
             final = merged.run_directory(one.job).path
             lock = merged.claim(one.job) if final.exists() else None
             if final.exists() and lock is None:
@@ -64,6 +75,20 @@ def merge_sweeps(paths: Sequence[Path], out: Path, say: Callable[[str], None]) -
                 lock.close()
         write_records(merged)
     return {state: sum(one.state == state for one in chosen) for state in STATES}
+
+
+def jobs_of_each(jobs: Sequence[Job]) -> list[str]:
+    """For each model and source how many jobs, of which h: where a shard is missing, some have fewer."""
+    numbers = Counter((job.config.model, job.config.source, job.config.hidden) for job in jobs)
+    lines = []
+    for model, source in dict.fromkeys((model, source) for model, source, _ in numbers):
+        alike: dict[int, list[str]] = {}
+        for (of_model, of_source, h), number in numbers.items():
+            if (of_model, of_source) == (model, source):
+                alike.setdefault(number, []).append(str(h))
+        parts = [f"{number} of h {', '.join(hidden)}" for number, hidden in alike.items()]
+        lines.append(f"{model} trained on {source}: {'; '.join(parts)}")
+    return lines
 
 
 def _choose(stores: Sequence[SweepDirectory]) -> list[_Found]:
@@ -77,7 +102,7 @@ def _choose(stores: Sequence[SweepDirectory]) -> list[_Found]:
             if before.state == one.state == "done":
                 if before.run.result_path.read_bytes() != one.run.result_path.read_bytes():
                     raise DataError(f"{before.run.path} and {one.run.path} have different results; remove one of them.")
-            elif PREFERRED.index(one.state) < PREFERRED.index(before.state):
+            elif one.rank < before.rank:
                 chosen[job.name] = one
     return list(chosen.values())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from benchmark.sweep.store import SweepDirectory
 from benchmark.sweep.summary import write_records
 from benchmark.sweep.units import do_units
 from benchmark.sweep.worker import PACK, Outcome, Settings
-from tsgen.common.engine import EngineOptions
+from tsgen.common.engine import EngineOptions, usable_cores
 from tsgen.common.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class Means:
         """As asked for, else one a GPU, or as many as the cores this process may use have room for."""
         if self.workers is not None:
             return self.workers
-        return max(1, _num_cores() // self.threads) if device == "cpu" else 1
+        return max(1, usable_cores() // self.threads) if device == "cpu" else 1
 
     @property
     def is_pool(self) -> bool:
@@ -280,9 +279,3 @@ def _say_what_is_left(directory: SweepDirectory, jobs: Sequence[Job], means: Mea
     else:
         why = "another sweep has them"
     say(f"{left} jobs left: {why}; the same command goes on with them.")
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

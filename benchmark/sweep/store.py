@@ -182,6 +182,20 @@ def try_lock(path: Path) -> IO[bytes] | None:
     return handle
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody holds that lock. Writes nothing: the folder may be one that can only be read."""
+    import fcntl
+
+    try:
+        with path.open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file, or a file system without locks
+        return False
+    return False
+
+
 def wait_for_lock(path: Path, on_wait: Callable[[], None]) -> IO[bytes]:
     """As :func:`try_lock`, but patient; ``on_wait`` is called once when there is something to wait for."""
     handle = try_lock(path)

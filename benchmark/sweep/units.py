@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmark.nodes import enter, gpus_of
+from benchmark.nodes import gpus_of
 from benchmark.sweep.grid import Family, Job
 from benchmark.sweep.worker import HELD_AGAIN_S, Outcome, Settings, do_jobs, how_it_ended, no_space
 from tsgen.common.engine import EngineOptions, Finished, UnitError, Work, run_units
+from tsgen.common.engine.place import enter
 from tsgen.common.errors import RacError
 
 Pack = list[Job]
@@ -45,7 +46,7 @@ def do_units(
     held: set[str] = set()
     while left:
         again: list[Pack] = []
-        with contextlib.closing(run_units(work, _in_time(left, until), engine)) as finished:  # type: ignore[type-var]  # generators
+        with contextlib.closing(run_units(work, _in_time(left, until), engine)) as finished:
             for outcome in (outcome for one in finished for outcome in outcomes_of(one, settings)):
                 if outcome.kind == "no space":
                     raise RacError(no_space(settings, outcome))

@@ -14,10 +14,12 @@ shift
 after=()
 for step in "$@"; do
   case $step in
-    merge*) array=() ;;
-    *) array=(--array="0-$((SHARDS - 1))") ;;
+    # The examples' own name for a log is an array's: without one it would end in _4294967294.
+    merge*) how=(--output="${SBATCH_OUTPUT:-%x-%j.log}") ;;
+    *) how=(--array="0-$((SHARDS - 1))") ;;
   esac
-  job=$(sbatch --parsable --kill-on-invalid-dep=yes "${array[@]}" "${after[@]}" "$script" "$step")
+  # ${after[@]+...}: an empty array is an unset variable to bash before 4.4.
+  job=$(sbatch --parsable --kill-on-invalid-dep=yes "${how[@]}" ${after[@]+"${after[@]}"} "$script" "$step")
   job=${job%%;*} # sites with several clusters add the cluster's name
   after=(--dependency="afterok:$job")
   echo "$step $job"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,8 +15,8 @@ from click.testing import CliRunner
 
 from benchmark.cli import cli
 from benchmark.commands import run
-from benchmark.launch import _followed, arguments_of
-from benchmark.nodes import enter
+from benchmark.launch import _followed, arguments_of, blamed, end_rank
+from tsgen.common.engine.place import enter
 from tsgen.common.errors import UsageError
 
 COMMAND = [sys.executable, "-W", "error", "-P", "-c", "from benchmark.cli import main; main()", "run"]
@@ -93,13 +94,39 @@ def launched(out, *options, **environment):
 
 
 def test_both_ranks_run_the_command_and_its_exit_code_comes_back(tmp_path):
-    """Digits that do not exist are noticed in the ranks: one says so and ends, or both do."""
+    """Digits that do not exist are noticed in the ranks, both of them; it is said once."""
     process = launched(tmp_path / "run", "--digits", "/nowhere")
     _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == UsageError.exit_code, said
-    assert "unknown source of digits '/nowhere'" in said
-    assert "torch/distributed" in said
-    assert "Traceback" not in said
+    assert said.startswith("error: unknown source of digits '/nowhere'")
+    assert said.count("\n") == 1
+
+
+def failed(exit_code, message="", said_at=0, tmp_path=None):
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+    file = Path("/nowhere") if tmp_path is None else tmp_path / "error.json"
+    if tmp_path is not None:
+        file.write_text(json.dumps({"message": message, "timestamp": said_at, "code": 3}))
+    return ProcessFailure(0, 1, exit_code, str(file))
+
+
+def test_the_rank_to_blame(tmp_path):
+    lost_the_others, killed, knew = failed(1), failed(-9), failed(-15, "no clips", 9**9, tmp_path)
+    assert blamed({0: lost_the_others, 1: killed, 2: knew}) == (3, "no clips")
+    code, said = blamed({0: lost_the_others, 1: killed})
+    assert code == 137 and said.startswith("rank 1 was ended by SIGKILL (out of memory?); with --resume")
+    assert blamed({1: lost_the_others}) == (1, "rank 1 failed; see its messages above.")
+
+
+def test_only_ranks_of_a_launch_are_silent(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+    end_rank(3, "no clips")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("benchmark.launch._rank_of_ours", [True])
+    with pytest.raises(SystemExit, match="3"):
+        end_rank(3, "no clips")
+    assert json.loads((tmp_path / "error.json").read_text())["message"] == "no clips"
 
 
 def in_session_of(process):

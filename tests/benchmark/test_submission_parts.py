@@ -89,6 +89,12 @@ def test_a_finished_part_is_left_alone_and_no_other_takes_its_place(predicted, c
     assert {path: path.stat().st_mtime_ns for path in part.rglob("*")} == before
 
 
+def test_a_part_that_was_damaged_is_not_taken_for_finished(checkpoints, data_dir, parts):
+    _with_another_label(parts[0])
+    options = [*TINY, "--data-dir", data_dir, "--out", parts[0].with_name("mine"), "--shard", "0/3"]
+    assert "remove" in call(predict, *checkpoints, *options, code=3).problem
+
+
 def test_other_weights_of_the_same_names_are_another_model(predicted, checkpoints, data_dir, tmp_path):
     """The first seed's file under a plain name: all that rac-bench notes of it is the same, its bytes are not."""
     from safetensors import safe_open
@@ -131,7 +137,10 @@ DAMAGED = {
     "a seed less": (lambda p: _edited(p, lambda r: r["weights"].pop("0")), "its weights are not those of its seeds"),
     "no record": (lambda p: _edited(p, lambda r: r["submission"].pop("title")), "is damaged: .*title"),
     "another title": (lambda p: _edited(p, lambda r: r["submission"].update(title="x")), "other title"),
-    "a changed file": (_with_another_label, "not what its shard wrote; predict shard 0/3 again"),
+    "a changed file": (
+        _with_another_label,
+        "not what its shard wrote; remove .*mine-00000-of-00003 and do that shard again",
+    ),
     "a lost file": (lambda p: (p / FILE).unlink(), "not what its shard wrote"),
     "a name that leads elsewhere": (
         lambda p: _edited(p, lambda r: r["files"].update({"../../x.h5": "0" * 64})),
@@ -179,6 +188,7 @@ def test_a_pair_in_two_shards_is_refused(parts, tmp_path):
     "options, message",
     [
         (["--shard", "9/9"], "shards are counted from 0, so n of them are 0/n to n-1/n"),
+        (["--shard", "0/3", "--out", "."], "ends in no name, to which that of shard 0/3 would be added"),
         (["--shard", "0/9"], "there are 8 pairs of a seed and a domain; give at most 8 shards"),
         (["--engine", "pool"], "unknown engine 'pool'. Allowed: serial, processes, ray."),
     ],
@@ -192,6 +202,53 @@ def test_shards_and_engines_that_are_not(checkpoints, data_dir, tmp_path, option
 def test_a_cluster_has_no_auto_device(checkpoints, data_dir, tmp_path):
     options = ["--engine", "ray", "--device", "auto", "--data-dir", data_dir, "--out", tmp_path / "mine"]
     assert "say --device cpu or cuda" in call(predict, *checkpoints, *TINY, *options, code=2).problem
+
+
+LOOSE = """
+import torch
+from torch import nn
+
+class Loose(nn.Module):
+    def __init__(self, breaks):
+        super().__init__()
+        self.linear, self.breaks = nn.Linear(1, 5), breaks
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, clips):
+        self.calls += 1
+        if self.breaks and len(clips) > 1:
+            raise ZeroDivisionError("of mine")
+        return self.linear(clips.mean((1, 3, 4)))
+
+def changing(num_classes):
+    return Loose(False)
+
+def breaking(num_classes):
+    return Loose(True)
+"""
+
+
+@pytest.mark.parametrize(
+    "name, code, message",
+    [
+        ("breaking", 4, "seed 0, 2dot: ZeroDivisionError: of mine"),
+        ("changing", 3, "py:loose:changing does not keep its weights from one answer to the next"),
+    ],
+)
+def test_what_a_model_of_ones_own_may_do(data_dir, tmp_path, monkeypatch, name, code, message):
+    (tmp_path / "loose.py").write_text(LOOSE)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["--source", "2dot", "--seeds", "0", "--protocol", "none", "--selection", "none", "--no-pretraining"]
+    options = ["--model", f"py:loose:{name}", *TINY, *words, "--data-dir", data_dir, "--out", tmp_path / "out"]
+    assert call(predict, *options, code=code).problem.startswith(message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_model_and_the_clips_do_not_stay(checkpoints, data_dir, tmp_path):
+    from benchmark.submission import evaluating
+
+    call(predict, *checkpoints[:2], *TINY, "--data-dir", data_dir, "--out", tmp_path / "out")
+    assert not evaluating._mine
 
 
 def test_finished_runs_are_copied_in_one_piece(tmp_path):

@@ -16,7 +16,7 @@ from benchmark.cli import cli
 from benchmark.merge_commands import merge
 from benchmark.sweep import merge as merge_module
 from benchmark.sweep.grid import Grid, protocol_of
-from benchmark.sweep.merge import merge_sweeps
+from benchmark.sweep.merge import jobs_of_each, merge_sweeps
 from benchmark.sweep.run import Means, run_sweep
 from benchmark.sweep.store import SweepDirectory
 from tsgen.common.engine import EngineOptions
@@ -60,6 +60,7 @@ def test_shards_joined_are_the_sweep_of_one_machine(swept, shards, tmp_path):
     (shards[0] / "jobs" / JOBS[0].name / ".lock").write_text("1\n")
     done = CliRunner().invoke(merge, [*map(str, shards), "--out", str(out)], catch_exceptions=False)
     assert f"Written to {out}: jobs: 3 done. The table: rac-bench sweep --summary" in done.stdout
+    assert "\n3dcnn trained on 2dot: 3 of h 2\n" in done.stdout
     assert (out / "records.jsonl").read_bytes() == (swept / "whole" / "records.jsonl").read_bytes()
     assert files_of(out) == files_of(swept / "whole")
     assert not list(out.glob("jobs/*/.lock"))
@@ -103,6 +104,33 @@ def test_what_is_not_done_travels_too_and_done_wins(shards, tmp_path):
     again = Path(shutil.copytree(tmp_path / "out", tmp_path / "again"))
     (again / "jobs" / JOBS[1].name / "failed.json").unlink()
     assert merge_sweeps([tmp_path / "out", again], tmp_path / "both", print)["begun"] == 2
+
+
+def test_what_the_sweeps_hold_of_each():
+    jobs = Grid(("3dcnn", "convlstm"), (2, 4), ("2dot",), (0, 1)).jobs("quick", **SIZES)
+    assert jobs_of_each(jobs[1:]) == [
+        "convlstm trained on 2dot: 2 of h 2, 4",
+        "3dcnn trained on 2dot: 2 of h 4; 1 of h 2",
+    ]
+    assert jobs_of_each([]) == []
+
+
+def test_of_unfinished_ones_that_with_most_epochs_wins(shards, tmp_path):
+    mine = shards[0] / "jobs" / JOBS[0].name
+    (mine / "result.json").unlink()
+    out = Path(shutil.copytree(shards[0], tmp_path / "out"))  # what an earlier merge brought here
+    metrics = mine / "seed0" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() * 2)
+    assert merge_sweeps(shards, out, print)["begun"] == 1
+    assert (out / "jobs" / JOBS[0].name / "seed0" / "metrics.jsonl").read_bytes() == metrics.read_bytes()
+
+
+def test_a_job_that_a_shard_still_works_on_is_not_copied(shards, tmp_path):
+    store = SweepDirectory(shards[0])
+    store.run_directory(JOBS[0]).result_path.unlink()
+    with store.claim(JOBS[0]), pytest.raises(UsageError, match=rf"{JOBS[0].name} is being worked on; wait"):
+        merge_sweeps(shards, tmp_path / "out", print)
+    assert not (tmp_path / "out" / "jobs" / JOBS[0].name).exists()
 
 
 def test_a_job_that_somebody_works_on_is_not_replaced(swept, shards):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pickle
 import threading
 import time
 from pathlib import Path
 
 from tsgen.common.errors import DataError
+from tsgen.common.files import atomic_path
 
 started: list[str] = []
 """Of a process: what ``start`` was told, once each time."""
@@ -58,6 +61,41 @@ def slow(unit: tuple[str, int, float]) -> int:
     Path(folder, f"{number}-{os.getpid()}-{time.time_ns()}").touch()
     time.sleep(seconds)
     return number
+
+
+def long_call(unit: tuple[str, int, float]) -> int:
+    """As :func:`slow`, in one call of a C library, which no signal ends before its time."""
+    slow((*unit[:2], 0.0))
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+    return unit[1]
+
+
+def unfinished(unit: tuple[str, int, float]) -> int:
+    """``(folder, number, seconds)``: a file of that number, which is half written for as long."""
+    folder, number, seconds = unit
+    with atomic_path(Path(folder, str(number))) as partial:
+        partial.touch()
+        time.sleep(seconds)
+    return number
+
+
+def last_stays(unit: tuple[str, int, int]) -> int:
+    """``(folder, number, most)``: until ``most`` units are under way at once; then number 0 stays, when first begun."""
+    folder, number, most = unit
+    again = bool(list(Path(folder).glob(f"{number}-*")))
+    slow((folder, number, 0.0))
+    while len(list(Path(folder).iterdir())) < most:
+        time.sleep(0.02)
+    if number == 0 and not again:
+        time.sleep(60.0)
+    return number
+
+
+class Unsendable:
+    """Refuses to be pickled in its own words."""
+
+    def __reduce__(self) -> str:
+        raise pickle.PicklingError("not to be pickled")
 
 
 def machine(seconds: float) -> str:

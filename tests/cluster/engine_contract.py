@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -74,7 +75,7 @@ def a_list_without_end(options: EngineOptions) -> None:
     finished = run_units(Work(cluster_work.square), count(), options)
     for _ in range(50):
         next(finished)
-    finished.close()  # type: ignore[attr-defined]
+    finished.close()
     assert len(taken) <= 50 + MOST_AHEAD
 
 
@@ -86,12 +87,11 @@ def a_poisoned_unit_is_reported(options: EngineOptions) -> None:
 
 
 def a_unit_that_cannot_be_sent(options: EngineOptions) -> None:
-    import threading
-
-    lock = threading.Lock()
-    got = by_unit(options, [lock, 2])
-    assert got[2].result == 4
-    assert type(got[lock].problem) is UnitError and "pickle" in str(got[lock].problem)
+    lock, refuses = threading.Lock(), cluster_work.Unsendable()
+    got = by_unit(options, [lock, 2, refuses, 3])
+    assert got[2].result == 4 and got[3].result == 9
+    for unit in (lock, refuses):
+        assert type(got[unit].problem) is UnitError and "pickle" in str(got[unit].problem)
 
 
 def processes_that_keep_dying(options: EngineOptions) -> None:

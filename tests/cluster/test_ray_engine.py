@@ -14,7 +14,7 @@ import cluster_work
 import engine_contract
 import pytest
 
-from tsgen.common.engine import EngineOptions, UnitError, UnitsFailed, Work, results, run_units
+from tsgen.common.engine import EngineOptions, UnitsFailed, Work, results, run_units
 from tsgen.common.errors import UsageError
 
 pytestmark = pytest.mark.cluster
@@ -152,6 +152,14 @@ def test_a_machine_that_is_lost_loses_no_unit(ray_cluster, tmp_path, needs, slot
     assert len(list(tmp_path.iterdir())) > 6  # what was under way there was begun again
 
 
+def test_idle_actors_that_are_lost_cost_no_attempts(options, tmp_path):
+    finished = run_units(Work(cluster_work.last_stays, **GPU), [(str(tmp_path), n, 4) for n in range(4)], options)
+    done = {next(finished).result for _ in range(3)}
+    for path in list(tmp_path.iterdir()):  # three are idle now
+        os.kill(int(path.name.split("-")[1]), signal.SIGKILL)
+    assert [one.result for one in finished] == [0] and done == {1, 2, 3}
+
+
 def not_mine(cluster):
     """The node that the driver is not connected to."""
     import ray
@@ -275,4 +283,3 @@ def test_one_cluster_at_a_time(options):
     with pytest.raises(UsageError, match="connected to a Ray cluster already"):
         next(run_units(Work(cluster_work.square), range(4), options))
     assert len(list(first)) == 3
-    assert issubclass(UnitsFailed, Exception) and issubclass(UnitError, Exception)

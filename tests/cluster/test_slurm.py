@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from clip_values import values_of
 from slurm_daemons import slurm_daemons
 
 import tsgen
@@ -29,10 +32,11 @@ def slurm():
 def submit(slurm, tmp_path):
     """``submit(script, *steps, **settings)`` -> step: number of its job. Logs go to ``tmp_path/logs``."""
     (tmp_path / "logs").mkdir()
-    common = {"SBATCH_OUTPUT": f"{tmp_path}/logs/%x-%A_%a.log", "OMP_NUM_THREADS": "1", "OUT": str(tmp_path / "out")}
+    common = {"OMP_NUM_THREADS": "1", "OUT": str(tmp_path / "out")}
 
     def run(script, *steps, **settings):
-        printed = slurm.run(EXAMPLES / "submit.sh", EXAMPLES / script, *steps, **common, **settings)
+        at = ("env", f"--chdir={tmp_path / 'logs'}")
+        printed = slurm.run(*at, EXAMPLES / "submit.sh", EXAMPLES / script, *steps, **common, **settings)
         return dict(line.split() for line in printed.splitlines())
 
     return run
@@ -54,7 +58,17 @@ def test_an_array_and_its_merge_give_the_file_of_one_machine(slurm, submit, tmp_
     jobs = submit("temporal_shape.sbatch", "make", "merge", N="203", **CLIPS)
     assert slurm.wait(*jobs.values()) == [TASKS_OK, {"": "COMPLETED"}], logs(tmp_path)
     tsgen.make("mnist-bg", 203, tmp_path / "whole.h5", seed=3, digits="embedded")
-    assert (tmp_path / "out" / f"{NAME}.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    assert values_of(tmp_path / "out" / f"{NAME}.h5") == values_of(tmp_path / "whole.h5")
+    names = [f"temporal-shape-{jobs['make']}_{task}.log" for task in range(4)]
+    names += [f"temporal-shape-{jobs['merge']}.log"]
+    assert {path.name for path in (tmp_path / "logs").iterdir()} == set(names)
+
+
+def test_an_array_of_one_task_is_the_whole_file(slurm, submit, tmp_path):
+    jobs = submit("temporal_shape.sbatch", "make", "merge", N="20", **{**CLIPS, "SHARDS": "1"})
+    assert slurm.wait(*jobs.values()) == [{"0": "COMPLETED"}, {"": "COMPLETED"}], logs(tmp_path)
+    tsgen.make("mnist-bg", 20, tmp_path / "whole.h5", seed=3, digits="embedded")
+    assert values_of(tmp_path / "out" / f"{NAME}.h5") == values_of(tmp_path / "whole.h5")
 
 
 def test_a_task_that_is_requeued_in_the_middle_changes_nothing(slurm, submit, tmp_path):
@@ -87,7 +101,7 @@ def test_a_failed_task_keeps_the_merge_from_starting_and_the_rest_from_being_mad
     assert slurm.wait(*jobs.values()) == [TASKS_OK, {"": "COMPLETED"}], logs(tmp_path)
     assert made == {path: path.stat().st_mtime_ns for path in made}
     tsgen.make("mnist-bg", 203, tmp_path / "whole.h5", seed=3, digits="embedded")
-    assert (out / f"{NAME}.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    assert values_of(out / f"{NAME}.h5") == values_of(tmp_path / "whole.h5")
 
 
 GRID = "--models 3dcnn --hidden 2 --sources 2dot --seeds 1,2 --preset quick --n-train 100 --n-val 50 --n-target 50"
@@ -99,7 +113,8 @@ def test_a_sweep_that_runs_out_of_time_is_requeued_and_ends_in_the_same_records(
     log = tmp_path / "logs" / "%a.log"
     log.parent.mkdir()
     command = ("sbatch", "--parsable", "--array=0-1", f"--output={log}", EXAMPLES / "sweep.sbatch", *GRID)
-    job = slurm.run(*command, SHARDS="2", **settings).strip()
+    # SHARDS: of clips that were made before, from the same shell.
+    job = slurm.run(*command, SHARDS="32", SWEEP_SHARDS="2", **settings).strip()
     begun = {0: "3dcnn-h2-2dot-seed1", 1: "3dcnn-h2-2dot-seed2"}
 
     def told_all():
@@ -111,13 +126,15 @@ def test_a_sweep_that_runs_out_of_time_is_requeued_and_ends_in_the_same_records(
         return not begun
 
     wait_for(told_all, slurm)
+    environment = slurm.environment(settings)
+    whole = ("--out", tmp_path / "whole", "--digits", "embedded", "--device", "cpu", "--engine", "serial", *GRID)
+    # While SLURM lets the requeued tasks wait.
+    subprocess.run(["rac-bench", "sweep", *whole], env=environment, check=True, capture_output=True)
     assert slurm.wait(job) == [{"0": "COMPLETED", "1": "COMPLETED"}], logs(tmp_path)
     assert [slurm.restarts(f"{job}_{task}") for task in (0, 1)] == [1, 1], logs(tmp_path)
 
-    environment = slurm.environment(settings)
-    whole = ("--out", tmp_path / "whole", "--digits", "embedded", "--device", "cpu", "--engine", "serial", *GRID)
-    for options in (whole, ("--out", tmp_path / "swept", "--summary")):
-        subprocess.run(["rac-bench", "sweep", *options], env=environment, check=True, capture_output=True)
+    summary = ("--out", tmp_path / "swept", "--summary")
+    subprocess.run(["rac-bench", "sweep", *summary], env=environment, check=True, capture_output=True)
     records = (tmp_path / "whole" / "records.jsonl").read_bytes()
     assert records.count(b"\n") == 2
     assert (tmp_path / "swept" / "records.jsonl").read_bytes() == records
@@ -181,14 +198,34 @@ def test_one_command_on_the_ray_of_an_allocation(slurm, tmp_path):
     """Of one node: with a second one Ray wants an address outside of loopback."""
     pytest.importorskip("ray", reason="needs Ray: pip install 'recur-attend-convolve[scale]'")
     log, out = tmp_path / "log.txt", tmp_path / "ts.h5"
-    settings = {"HEAD_IP": "127.0.0.1", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_TMPDIR": str(slurm.folder)}
+    submit = ("sbatch", "--parsable", "--nodes=1", f"--output={log}", EXAMPLES / "ray.sbatch")
+    settings = {"HEAD_IP": "127.0.0.1", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     settings["START_OPTIONS"] = "--object-store-memory=104857600"
+    tell = ("bash", "-c", 'test -d "$RAY_TMPDIR/ray" && echo "Ray is in $RAY_TMPDIR." && exec "$@"', "tell")
     make = ("tsgen", "make", "--domain", "2dot", "--n", "50", "--shards", "3", "--out", out)
-    job = slurm.run("sbatch", "--parsable", "--nodes=1", f"--output={log}", EXAMPLES / "ray.sbatch", *make, **settings)
+    job = slurm.run(*submit, *tell, *make, **settings)
     assert slurm.wait(job.strip()) == [{"": "COMPLETED"}], log.read_text()
     assert "made by engine ray" in log.read_text()
+    assert not Path(re.findall(r"Ray is in (/tmp/ray-\w{6})\.", log.read_text())[0]).exists()
     tsgen.make("2dot", 50, tmp_path / "whole.h5")
-    assert out.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    assert values_of(out) == values_of(tmp_path / "whole.h5")
+
+
+@pytest.mark.parametrize(("code", "kept"), [(3, False), (4, True)])
+def test_a_command_that_fails_at_once_ends_its_ray_on_both_nodes(slurm, tmp_path, code, kept):
+    """In place of Ray a process that stays: of Ray itself two nodes want an address outside of loopback."""
+    log, stays = tmp_path / "log.txt", tmp_path / "bin" / "ray"
+    stays.parent.mkdir()
+    stays.write_text('#!/bin/sh\n[ "$1" = status ] || exec sleep 600\n')
+    stays.chmod(0o755)
+    path = os.pathsep.join([str(stays.parent), slurm.environment({})["PATH"]])
+    fails = ("bash", "-c", f'echo "Ray is in $RAY_TMPDIR."; exit {code}', "fails")
+    command = ("sbatch", "--parsable", "--nodes=2", f"--output={log}", EXAMPLES / "ray.sbatch", *fails)
+    job = slurm.run(*command, PATH=path, HEAD_IP="127.0.0.1").strip()
+    assert slurm.wait(job, seconds=60) == [{"": "FAILED"}], log.read_text()
+    folder = Path(re.findall(r"Ray is in (/tmp/ray-\w{6})\.", log.read_text())[0])
+    assert (f"Ray's logs are kept: {folder} on n[0-1]" in log.read_text()) == kept == folder.is_dir()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_no_process_outlives_the_daemons(slurm):

@@ -13,7 +13,16 @@ import cluster_work
 import engine_contract
 import pytest
 
-from tsgen.common.engine import EngineOptions, Work, run_units, usable_cores
+from tsgen.common.engine import (
+    EngineOptions,
+    Finished,
+    UnitError,
+    UnitsFailed,
+    Work,
+    results,
+    run_units,
+    usable_cores,
+)
 from tsgen.common.engine.options import chosen_engine
 from tsgen.common.errors import UsageError
 
@@ -54,23 +63,40 @@ def test_options():
 
 
 @pytest.fixture
-def driver(tmp_path):
-    """A command that does ten slow units in two processes; the folder has a file for each that was begun."""
-    code = (
-        "import cluster_work\nfrom tsgen.common.engine import *\n"
-        f"units = [({str(tmp_path)!r}, n, 60.0) for n in range(10)]\n"
-        "list(run_units(Work(cluster_work.slow), units, EngineOptions(workers=2)))\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(CLUSTER)},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    yield process
-    process.kill()
-    process.communicate()
+def command():
+    """Start Python code as a command of its own, as a terminal does."""
+    begun = []
+
+    def start(code, *arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            env={**os.environ, "PYTHONPATH": str(CLUSTER)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        begun.append(process)
+        return process
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def driver(command, tmp_path):
+    """Does ten units of a minute in two processes; the folder has a file for each that was begun."""
+
+    def start(what="slow"):
+        return command(
+            "import cluster_work\nfrom tsgen.common.engine import *\n"
+            f"units = [({str(tmp_path)!r}, n, 60.0) for n in range(10)]\n"
+            f"list(run_units(Work(cluster_work.{what}), units, EngineOptions(workers=2)))\n"
+        )
+
+    return start
 
 
 def until(condition, seconds=30.0):
@@ -87,30 +113,80 @@ def begun(folder):
 
 
 def gone(pids):
-    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    """None is a process still; a zombie, which nobody has waited for yet, is none."""
+    states = [Path(f"/proc/{pid}/stat") for pid in pids]
+    return not any(path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z" for path in states)
 
 
-def test_interrupt_ends_all_at_once(driver, tmp_path):
+@pytest.mark.parametrize("what", ["slow", "long_call"])
+def test_interrupt_ends_all_at_once(driver, tmp_path, what):
+    process = driver(what)
     until(lambda: len(begun(tmp_path)) == 2)
     began = time.monotonic()
-    os.killpg(driver.pid, signal.SIGINT)  # as the terminal does, to workers too
-    stderr = driver.communicate(timeout=10)[1]
-    assert time.monotonic() - began < 5 and driver.returncode != 0
+    os.killpg(process.pid, signal.SIGINT)  # as the terminal does, to workers too
+    stderr = process.communicate(timeout=10)[1]
+    assert time.monotonic() - began < 5 and process.returncode != 0
     assert stderr.count("KeyboardInterrupt") == 1  # of the command alone
     until(lambda: gone(begun(tmp_path)))
 
 
 def test_interrupt_while_workers_start(driver, tmp_path):
-    until(lambda: len(Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()) >= 2)
-    os.killpg(driver.pid, signal.SIGINT)
-    assert driver.communicate(timeout=10)[1].count("KeyboardInterrupt") == 1
+    process = driver()
+    until(lambda: len(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()) >= 2)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=10)[1].count("KeyboardInterrupt") == 1
 
 
-def test_no_worker_outlives_its_parent(driver, tmp_path):
+@pytest.mark.parametrize("what", ["slow", "long_call"])
+def test_no_worker_outlives_its_parent(driver, tmp_path, what):
+    process = driver(what)
     until(lambda: len(begun(tmp_path)) == 2)
-    driver.kill()
-    driver.wait()
+    process.kill()
+    process.wait()
     until(lambda: gone(begun(tmp_path)), 5)
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_units_that_are_given_up_remove_what_is_half_written(driver, tmp_path, kill):
+    process = driver("unfinished")
+    until(lambda: len(list(tmp_path.iterdir())) == 2)
+    os.killpg(process.pid, kill) if kill == signal.SIGINT else process.send_signal(kill)
+    process.communicate(timeout=10)
+    until(lambda: not list(tmp_path.iterdir()), 5)
+
+
+def test_a_worker_ends_by_sigterm_alone(driver, tmp_path):
+    driver("long_call")
+    until(lambda: len(begun(tmp_path)) == 2)
+    pids = begun(tmp_path)
+    os.kill(pids[0], signal.SIGTERM)
+    until(lambda: gone(pids), 8)  # the other with it: its pool is lost
+    until(lambda: len(begun(tmp_path)) == 3)  # one of the two units again
+
+
+MAKE = "from tsgen.cli import main; main()", "make", "--domain", "5dot", "--engine", "processes", "--threads", "2"
+
+
+def test_a_command_in_processes_says_nothing_else(command, tmp_path):
+    process = command(*MAKE, "--n", "64", "--shards", "4", "--out", str(tmp_path / "clips.h5"))
+    assert process.communicate(timeout=60)[1] == "" and process.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["clips.h5"]
+
+
+def test_an_interrupted_command_leaves_whole_files(command, tmp_path):
+    process = command(*MAKE, "--n", "2000000", "--shards", "4", "--out", str(tmp_path / "clips.h5"))
+    until(lambda: len(list(tmp_path.glob(".clips-0000*partial*"))) == 2)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=10)[1].strip()
+    assert said.startswith("interrupted: no half-written result") and "\n" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_most_failures_are_counted_only():
+    finished = (Finished(unit, problem=UnitError(f"failed {unit}")) for unit in range(1000))
+    with pytest.raises(UnitsFailed, match=r"^1000 of 1000 units failed") as failed:
+        list(results(finished))
+    assert str(failed.value).endswith("\n9: failed 9\n... and 990 more")
 
 
 def test_a_worker_that_is_killed_costs_no_unit(tmp_path):

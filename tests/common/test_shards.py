@@ -40,3 +40,15 @@ def test_paths_sort_by_shard():
     paths = [Shard(index, 12).path(Path("out/S1.h5")) for index in range(12)]
     assert paths[2] == Path("out/S1-00002-of-00012.h5") and paths == sorted(paths)
     assert WHOLE.path(Path("out/S1.h5")) == Path("out/S1.h5")
+
+
+def test_a_dot_in_the_name_of_a_folder_begins_no_suffix():
+    assert Shard(2, 8).folder(Path("out/v1.0")) == Path("out/v1.0-00002-of-00008")
+    assert WHOLE.folder(Path("..")) == Path("..")
+
+
+@pytest.mark.parametrize("path", [".", "..", "out/..", "/"])
+def test_a_shard_needs_a_name(path):
+    for beside in (Shard(0, 3).path, Shard(0, 3).folder):
+        with pytest.raises(UsageError, match="ends in no name, to which that of shard 0/3 would be added; give one"):
+            beside(Path(path))

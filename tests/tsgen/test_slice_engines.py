@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from clip_values import files_of
 
 import tsgen
+from tsgen import slices
 from tsgen.commands import info, make
 from tsgen.common.engine import EngineOptions
 from tsgen.common.errors import DataError, UsageError
@@ -25,13 +27,17 @@ N = 1500
 SERIAL = EngineOptions("serial")
 # A worker imports the script it was started from, so what the script changes is changed there too.
 POISONED = """
-import os, tsgen.slices
+import os, time, tsgen.generate, tsgen.slices
 whole = tsgen.slices.write_clips
 def write_clips(path, recipe, *arguments, **options):
     if recipe.first == 600 and os.path.exists("poison"):
         os._exit(9)
+    while recipe.first == 600 and "HANG" in os.environ:
+        time.sleep(0.1)
     whole(path, recipe, *arguments, **options)
 tsgen.slices.write_clips = write_clips
+if "HANG_WRITING" in os.environ:
+    tsgen.generate._write = lambda partial, *ignored: (partial.touch(), time.sleep(600))
 if __name__ == "__main__":
     from tsgen.cli import main
     main()
@@ -39,10 +45,10 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> bytes:
+def whole(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("whole") / "ts.h5"
     tsgen.make("5dot", N, path, quiet=True)
-    return path.read_bytes()
+    return path
 
 
 def in_slices(folder: Path, shards: int | None = 5, engine: EngineOptions = SERIAL, **options):
@@ -53,12 +59,34 @@ def in_slices(folder: Path, shards: int | None = 5, engine: EngineOptions = SERI
 def test_the_bytes_are_those_of_make(tmp_path, whole, shards):
     done = in_slices(tmp_path, shards)
     assert (done.made, done.kept) == (shards or 1, 0)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"ts.h5": whole}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"ts.h5": whole.read_bytes()}
 
 
 def test_processes_give_the_same(tmp_path, whole):
     in_slices(tmp_path, engine=EngineOptions("processes", workers=2))
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"ts.h5": whole}
+    assert files_of(tmp_path) == files_of(whole.parent)
+
+
+@pytest.mark.parametrize(
+    ("engine", "shards", "given", "threads"),
+    [
+        (EngineOptions("processes", workers=3), 1, 3, 3),
+        (EngineOptions("processes", workers=1), 2, None, None),
+        (SERIAL, 2, None, None),
+        (SERIAL, 2, 3, 3),
+    ],
+)
+def test_slices_one_after_the_other_have_all_threads(tmp_path, monkeypatch, engine, shards, given, threads):
+    told = []
+    whole_of = slices.write_clips
+    monkeypatch.setattr(slices, "write_clips", lambda *a, **o: (told.append(o["threads"]), whole_of(*a, **o)))
+    in_slices(tmp_path, shards, engine, threads=given)
+    assert told == [threads] * shards
+
+
+def test_slices_side_by_side_have_a_thread_each():
+    assert slices.threads_of_unit(EngineOptions("processes", workers=2), 2, 2) == 1
+    assert slices.threads_of_unit(EngineOptions("ray"), 1, 8) == 1
 
 
 def test_slices_of_array_tasks_count(tmp_path, whole):
@@ -66,49 +94,69 @@ def test_slices_of_array_tasks_count(tmp_path, whole):
         make_slice("5dot", N, tmp_path / "ts.h5", Shard(index, 5), quiet=True)
     done = in_slices(tmp_path)
     assert (done.made, done.kept) == (3, 2)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"ts.h5": whole}
+    assert files_of(tmp_path) == files_of(whole.parent)
 
 
 def test_a_relative_name_is_that_of_the_command(tmp_path, whole, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_in_slices("5dot", N, "ts.h5", SERIAL, shards=2, quiet=True)
-    assert (tmp_path / "ts.h5").read_bytes() == whole
+    assert files_of(tmp_path) == files_of(whole.parent)
 
 
-def test_a_killed_make_goes_on(tmp_path, whole):
-    command = [sys.executable, "-c", "from tsgen.cli import main; main()", "make", "--domain", "5dot", "--n", str(N)]
-    command += ["--out", "ts.h5", "--engine", "processes", "--shards", "15", "--json"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment)
-    while not list(tmp_path.glob("ts-*")) and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "ts.h5").exists()
-    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    told = json.loads(again.stdout)
-    assert told["slices_kept"] >= 1
-    assert told["slices_made"] + told["slices_kept"] == 15
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"ts.h5": whole}
-
-
-def test_a_slice_that_ends_its_process_costs_only_itself(tmp_path, whole):
+def begun(tmp_path: Path, *options: str):
+    """A folder for data, and ``run(**environment)``, which begins a make there that can be poisoned."""
     script, folder = tmp_path / "poisoned.py", tmp_path / "data"
     script.write_text(POISONED)
     folder.mkdir()
-    (folder / "poison").touch()
     command = [sys.executable, str(script), "make", "--domain", "5dot", "--n", str(N), "--out", "ts.h5", "--json"]
-    command += ["--engine", "processes", "--shards", "5", "--threads", "2"]
-    options = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, "capture_output": True}
-    failed = subprocess.run(command, text=True, **options)
-    assert failed.returncode == 4, failed.stderr
-    assert "1 of 5 units failed" in failed.stderr
-    assert "ts-00002-of-00005.h5: " in failed.stderr
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def run(**more: str) -> subprocess.Popen[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([*command, *options], cwd=folder, env={**environment, **more}, **pipes)
+
+    return folder, run
+
+
+def killed_when(found, process: subprocess.Popen[str]) -> None:
+    """kill -9 when something is found; the command, which hangs by then, cannot end before."""
+    while not found():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()  # when its workers have ended too
+
+
+def test_a_killed_make_goes_on(tmp_path, whole):
+    folder, run = begun(tmp_path, "--engine", "processes", "--shards", "15")
+    killed_when(lambda: list(folder.glob("ts-*")), run(HANG="1"))
+    assert not (folder / "ts.h5").exists()
+    kept = len(list(folder.glob("ts-*")))
+    told = json.loads(run().communicate()[0])
+    assert (told["slices_made"], told["slices_kept"]) == (15 - kept, kept)
+    assert files_of(folder) == files_of(whole.parent)
+
+
+def test_a_killed_make_of_one_slice_goes_on(tmp_path, whole):
+    folder, run = begun(tmp_path, "--engine", "processes", "--threads", "2")
+    killed_when(lambda: len(list(folder.glob(".*"))) == 2, run(HANG_WRITING="1"))
+    told = json.loads(run().communicate()[0])
+    assert (told["slices_made"], told["slices_kept"]) == (1, 0)
+    assert files_of(folder) == files_of(whole.parent)
+
+
+def test_a_slice_that_ends_its_process_costs_only_itself(tmp_path, whole):
+    folder, run = begun(tmp_path, "--engine", "processes", "--shards", "5", "--threads", "2")
+    (folder / "poison").touch()
+    failed = run()
+    said = failed.communicate()[1]
+    assert failed.returncode == 4, said
+    assert "1 of 5 units failed" in said
+    assert "ts-00002-of-00005.h5: " in said
     assert sorted(path.name for path in folder.glob("*.h5")) == [f"ts-0000{i}-of-00005.h5" for i in (0, 1, 3, 4)]
     (folder / "poison").unlink()
-    again = subprocess.run(command, text=True, **options)
-    assert json.loads(again.stdout)["slices_kept"] == 4
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"ts.h5": whole}
+    assert json.loads(run().communicate()[0])["slices_kept"] == 4
+    assert files_of(folder) == files_of(whole.parent)
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
@@ -126,18 +174,18 @@ def test_an_existing_file_and_strange_slices_are_kept(tmp_path, whole):
     assert strange.read_bytes() == before
     assert not (tmp_path / "ts.h5").exists()
     in_slices(tmp_path, force=True)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"ts.h5": whole}
+    assert files_of(tmp_path) == files_of(whole.parent)
 
 
 def test_slices_left_beside_the_whole_are_named_and_cleared(tmp_path, whole):
-    (tmp_path / "ts.h5").write_bytes(whole)
+    shutil.copy(whole, tmp_path)
     for index in range(2):
         make_slice("5dot", N, tmp_path / "ts.h5", Shard(index, 2), quiet=True)
     with pytest.raises(UsageError, match=r"exists, and slices lie beside it \(2, like ts-00000-of-00002.h5\).*--force"):
         in_slices(tmp_path, 2)
     done = in_slices(tmp_path, 2, force=True)
     assert (done.made, done.kept) == (0, 2)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"ts.h5": whole}
+    assert files_of(tmp_path) == files_of(whole.parent)
 
 
 def test_a_folder_in_the_place_of_a_slice(tmp_path):
@@ -196,15 +244,15 @@ def test_a_slice_by_command_and_their_merge(tmp_path, whole):
     for index in range(2):
         made = invoke(make, *request, "--shard", f"{index}/2")
         assert f"slice {index}/2, clips {750 * index}..{750 * index + 749}, of 1500 clips of 5dot" in made.output
-    slices = sorted(tmp_path.iterdir())
+    parts = sorted(tmp_path.iterdir())
     again = invoke(make, *request, "--shard", "1/2")
-    assert again.output.startswith(f"{slices[1]} is finished already and left alone: slice 1/2")
+    assert again.output.startswith(f"{parts[1]} is finished already and left alone: slice 1/2")
     told = json.loads(invoke(make, *request, "--shard", "1/2", "--json").output)
-    assert (told["shard"], told["kept"], told["out"], told["recipe"]["first"]) == ("1/2", True, str(slices[1]), 750)
-    assert "slice              1/2" in invoke(info, slices[1]).output
-    told = json.loads(invoke(merge, *slices, "--out", tmp_path / "ts.h5", "--remove", "--json").output)
-    assert (told["slices"], told["recipe"]["n"], told["bytes"]) == (2, N, len(whole))
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"ts.h5": whole}
+    assert (told["shard"], told["kept"], told["out"], told["recipe"]["first"]) == ("1/2", True, str(parts[1]), 750)
+    assert "slice              1/2" in invoke(info, parts[1]).output
+    told = json.loads(invoke(merge, *parts, "--out", tmp_path / "ts.h5", "--remove", "--json").output)
+    assert (told["slices"], told["recipe"]["n"], told["bytes"]) == (2, N, (tmp_path / "ts.h5").stat().st_size)
+    assert files_of(tmp_path) == files_of(whole.parent)
     assert told["content_hash"] in invoke(info, tmp_path / "ts.h5").output
 
 

@@ -45,11 +45,20 @@ class Shard:
         """The rows of a list that go to this shard: a contiguous run, sizes differing by at most one."""
         return range(num_rows * self.index // self.count, num_rows * (self.index + 1) // self.count)
 
-    def path(self, path: Path) -> Path:
-        """``S1.h5`` -> ``S1-00002-of-00008.h5``; the path itself where this is the whole."""
-        return (
-            path if self.is_whole else path.with_name(f"{path.stem}-{self.index:05d}-of-{self.count:05d}{path.suffix}")
-        )
+    def path(self, file: Path) -> Path:
+        """``S1.h5`` -> ``S1-00002-of-00008.h5``; the path itself where this is the whole. UsageError without a name."""
+        return self._beside(file, file.stem, file.suffix)
+
+    def folder(self, folder: Path) -> Path:
+        """As :meth:`path` for a folder, whose name has no suffix: ``v1.0`` -> ``v1.0-00002-of-00008``."""
+        return self._beside(folder, folder.name, "")
+
+    def _beside(self, path: Path, stem: str, suffix: str) -> Path:
+        if self.is_whole:
+            return path
+        if path.name in ("", ".."):
+            raise UsageError(f"{path} ends in no name, to which that of shard {self} would be added; give one.")
+        return path.with_name(f"{stem}-{self.index:05d}-of-{self.count:05d}{suffix}")
 
 
 WHOLE = Shard()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tsgen.common.engine import usable_cores
 from tsgen.common.errors import DataError
 from tsgen.common.files import sha256_file, write_text_atomic
 from tsgen.common.names import problem_of
@@ -142,6 +143,6 @@ def _hashes(folder: Path, names: Iterable[str], workers: int | None) -> dict[str
         except OSError as problem:
             return f"unreadable ({problem.strerror})"
 
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(workers or usable_cores()) as pool:
         names = list(names)
         return dict(zip(names, pool.map(digest, names), strict=True))

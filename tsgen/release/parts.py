@@ -22,7 +22,7 @@ from tsgen.release.folder import partial_of_marker
 from tsgen.release.plan import PART_FILES, Recipes, clip_file, index_file, preview_file, strips_file
 from tsgen.release.strips import strips_of, viewer_columns, write_strips
 from tsgen.release.tables import index_table, preview_table
-from tsgen.slices import check_sees
+from tsgen.slices import check_sees, threads_of_unit
 
 NOISE_COST = 5
 """Of a clip with noise, in clips without."""
@@ -98,7 +98,7 @@ def make_parts(
         tempfile.NamedTemporaryFile(prefix=partial_of_marker(), dir=out) as probe,
         tqdm(total=total, desc="release", unit="clip", unit_scale=True, disable=True if quiet else None) as progress,
     ):
-        threads = workers if engine.name == "serial" else 1
+        threads = threads_of_unit(engine, len(recipes), workers)
         job = _Job(out.absolute(), recipes, digit_sets, threads, Path(probe.name).absolute())
         # Side by side the costliest come first, so that no process ends with one of them alone.
         units = list(recipes) if engine.name == "serial" else _costliest_first(recipes)

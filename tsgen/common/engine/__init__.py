@@ -102,7 +102,7 @@ class UnitsFailed(RacError):  # noqa: N818 - not one error: the account of them
 
 def run_units(
     work: Work[Unit, Result], units: Iterable[Unit], options: EngineOptions | None = None
-) -> Iterator[Finished[Unit, Result]]:
+) -> Generator[Finished[Unit, Result], None, None]:
     """Every unit once, as they are finished; a unit that fails ends none of the others.
 
     Raises what ``work.start`` raises (UnitError for what nobody foresaw), UsageError for an engine that is not
@@ -122,8 +122,8 @@ def results(
     """(unit, result) of those that went well. A problem of the types ``at_once`` is raised when it comes and ends all;
     others are gathered, and UnitsFailed names them at the end.
     """
-    failed: list[str] = []
-    done = 0
+    named: list[str] = []
+    failed = done = 0
     try:
         for one in finished:
             if one.problem is None:
@@ -132,16 +132,18 @@ def results(
             elif isinstance(one.problem, at_once):
                 raise one.problem
             else:
-                failed.append(f"{name(one.unit)}: {one.problem}")
+                failed += 1
+                if failed <= MOST_NAMED:
+                    named.append(f"{name(one.unit)}: {one.problem}")
     finally:
         # At once: a traceback that is still looked at would keep the workers.
         if isinstance(finished, Generator):
             finished.close()
     if failed:
-        more = f"\n... and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
+        more = f"\n... and {failed - MOST_NAMED} more" if failed > MOST_NAMED else ""
         raise UnitsFailed(
-            f"{len(failed)} of {done + len(failed)} units failed; the others are done and kept, the same command tries "
-            "these again:\n" + "\n".join(failed[:MOST_NAMED]) + more
+            f"{failed} of {done + failed} units failed; the others are done and kept, the same command tries "
+            "these again:\n" + "\n".join(named) + more
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import secrets
 import time
 from collections import deque
@@ -116,7 +117,7 @@ def _followed(
         for _ in range(min(room, len(todo))):
             try:
                 sent = hands.send(todo[0].unit)
-            except (TypeError, AttributeError, ValueError) as problem:  # what pickling raises
+            except (TypeError, AttributeError, ValueError, pickle.PicklingError) as problem:  # what pickling raises
                 yield Finished(todo.popleft().unit, problem=sendable(problem))
                 continue
             if sent is None:
@@ -269,7 +270,10 @@ class Actors:
         """An actor that lost a unit gets no other: it is dead, or cannot be reached."""
         actor = self.busy.pop(answer)
         if lost:
-            self.cluster.ray.kill(actor)
+            # The idle ones may have been on the same machine, and the unit would be lost again to each of them.
+            for each in (actor, *self.idle):
+                self.cluster.ray.kill(each)
+            self.idle.clear()
         else:
             self.idle.append(actor)
 

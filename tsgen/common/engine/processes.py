@@ -7,12 +7,15 @@ import multiprocessing
 import os
 import secrets
 import signal
+import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing.connection import Connection
+from multiprocessing import connection
+from types import FrameType
 from typing import Any
 
 from tsgen.common.engine import MOST_LOST_IN_A_ROW, EngineOptions, Finished, Result, Unit, UnitError, Work, serial
@@ -21,7 +24,10 @@ from tsgen.common.engine.doing import StartFailed, perform, sendable
 AHEAD = 2
 """Units a process has waiting: enough that none is idle, few enough that a list of any length fits into memory."""
 
-LOST = "its process was ended from outside (out of memory?); fewer --workers need less"
+GIVE_UP_S = 2.0
+"""How long a unit that is given up may take to remove what it has half written."""
+
+LOST = "its process was ended from outside (out of memory? fewer at once need less: --workers, of tsgen make --threads)"
 
 Answer = tuple[Any, Exception | None]
 
@@ -101,8 +107,10 @@ def _pooled(
                 yield Finished(unit, result, problem)
     finally:
         # Workers end when this closes, whatever they do: units under way are given up.
-        alive.close()
+        if waiting:
+            alive.close()
         pool.shutdown(cancel_futures=True)
+        alive.close()
         ending.close()
 
 
@@ -122,22 +130,61 @@ def _no_interrupt() -> Iterator[None]:
 _mine: list[Any] = []
 """Of a worker: the token and the work of its pool."""
 
+_at_work: list[bool] = []
+"""Of a worker: not empty while it does a unit."""
+
 
 def _do(unit: Any) -> Answer:
-    return perform(_mine[0], _mine[1], unit)
+    try:
+        _at_work.append(True)
+        answer = perform(_mine[0], _mine[1], unit)
+        _at_work.clear()
+        return answer
+    except KeyboardInterrupt:  # by _give_up
+        os._exit(1)
 
 
-def _begin(ending: Connection, token: str, work: Work[Any, Any]) -> None:
+def _begin(ending: connection.Connection, token: str, work: Work[Any, Any]) -> None:
     """A worker leaves Ctrl-C to its parent, and does not outlive it: after kill -9 nobody else would end it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_end_with, args=(ending,), daemon=True).start()
+    # What arrives is told to a thread at once; the handler itself runs when the unit is back from a long call.
+    told, teller = socket.socketpair()
+    teller.setblocking(False)
+    signal.set_wakeup_fd(teller.detach(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, _give_up)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_be_no_worker)
+    threading.Thread(target=_end_with, args=(ending, told), daemon=True).start()
+    # The default lock of progress bars is one of all processes, which the end of a worker would leave behind.
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())
     _mine[:] = [token, work]
 
 
-def _end_with(ending: Connection) -> None:
-    """The other end is closed by the parent, or by the system after it."""
-    with contextlib.suppress(EOFError, OSError):
-        ending.recv_bytes()
+def _end_with(ending: connection.Connection, told: socket.socket) -> None:
+    """The other end is closed by the parent, or by the system after it. SIGTERM says the same."""
+    while told in connection.wait([ending, told]):
+        if told.recv(1) == bytes([signal.SIGTERM]):
+            break
+    else:
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    time.sleep(GIVE_UP_S)
     os._exit(1)
+
+
+def _give_up(signum: int, frame: FrameType | None) -> None:
+    """Ends the unit as Ctrl-C would, so that it leaves nothing half written."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # not again while it cleans up
+    if not _at_work:
+        os._exit(1)
+    raise KeyboardInterrupt
+
+
+def _be_no_worker() -> None:
+    """Processes that a unit forks are its own."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
