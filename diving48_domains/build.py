@@ -6,9 +6,10 @@ network is not needed here: instances come from a file, whoever made it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -101,6 +102,7 @@ def build(
     target = out / split
     manifest_path = shard.path(target / MANIFEST_FILE)
     with InstanceFile(instances) as source:
+        _check_joined(source)
         listed = _listed(folder, split, limit, shard)
         entries = [listed[row] for row in shard.rows(len(listed))]
         jobs = jobs_of(folder, entries)
@@ -114,15 +116,18 @@ def build(
     outputs = {
         name: shard.path(target / f"{name}.h5") if options.form == "hdf5" else target / name for name in options.domains
     }
+    folders = () if options.form == "hdf5" else tuple(outputs.values())
     if force:
-        remove_earlier(target, shard, [one.clip_id for one in entries])
+        make_folder(target)
+        remove_earlier(target, shard, [one.clip_id for one in entries], folders)
     elif manifest_path.exists():
         there = read_finished(manifest_path, key, f"{target} holds domains")
         check_outputs(there, outputs, options)
+        _check_failed(target, there.clips, options)
         return BuildReport(target, outputs, manifest_path, there, True)
     else:
         check_beside(target / MANIFEST_FILE, shard)
-    for place in (target, *(outputs.values() if options.form != "hdf5" else ())):
+    for place in (target, *folders):
         make_folder(place)
     run = _Run(jobs, instances, options, engine or EngineOptions(), quiet, split)
     journal = manifest_path.with_suffix(JOURNAL_SUFFIX)
@@ -130,6 +135,7 @@ def build(
         hashes, clips = _into_stores(run, outputs, key, journal)
     else:
         hashes, clips = _into_videos(run, outputs, key, journal)
+    _check_failed(target, clips, options)
     header = {
         "kind": "domains",
         "split": split,
@@ -200,7 +206,7 @@ def _into_videos(
     ids = [job.clip_id for job in run.jobs]
     if run.options.size and run.options.num_frames:
         raw = len(ids) * len(outputs) * run.options.num_frames * run.options.size[0] * run.options.size[1] * 3
-        there = sum(one.stat().st_size for folder in outputs.values() for one in folder.iterdir())
+        there = sum(map(_bytes_of, outputs.values()))
         needed = max(int(raw * RATIO[run.options.form]) - there, 0)
         check_free_space(path.parent, needed, f"{len(ids)} clips in {len(outputs)} domains")
     journal = Journal(path, key)
@@ -214,6 +220,14 @@ def _into_videos(
         journal.flush()
         journal.close()
     return {}, check_order(journal.records, ids)
+
+
+def _bytes_of(folder: Path) -> int:
+    total = 0
+    for one in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # other shards write here too
+            total += one.stat().st_size
+    return total
 
 
 def _is_done(record: ClipRecord | None, outputs: dict[str, Path], options: BuildOptions) -> bool:
@@ -238,6 +252,16 @@ def _listed(folder: DivingFolder, split: str, limit: int | None, shard: Shard) -
     return entries
 
 
+def _check_joined(source: InstanceFile) -> None:
+    """UsageError for one shard's instances: all shards of a build are made from one file, that of the whole list."""
+    shard = source.facts.get("shard")
+    if shard is not None:
+        raise UsageError(
+            f"{source.path} holds shard {shard!s:.20} of a segmented list; join all of them with `d48dom "
+            "merge-instances` and give the file of the whole."
+        )
+
+
 def _with_size(options: BuildOptions, entries: tuple[ClipEntry, ...], source: InstanceFile) -> BuildOptions:
     """A store has one frame size; "native" is that of the whole list's first clip, and others are refused.
 
@@ -255,6 +279,16 @@ def _with_size(options: BuildOptions, entries: tuple[ClipEntry, ...], source: In
         check_encodable(options, (clip.height, clip.width))
         return options
     return dataclasses.replace(options, size=(clip.height, clip.width))
+
+
+def _check_failed(target: Path, clips: Sequence[ClipRecord], options: BuildOptions) -> None:
+    """UsageError where an earlier run under another policy left clips out, which this one must not."""
+    failed = [one.clip_id for one in clips if one.outcome == "failed"]
+    if failed and options.on_bad_clip == "error":
+        raise UsageError(
+            f"{target} is without {len(failed)} bad clips, the first is {failed[0]}; give --on-bad-clip drop to take "
+            "it as it is, or --force to build it anew."
+        )
 
 
 def _check_complete(folder: DivingFolder, jobs: list[Job], source: InstanceFile) -> None:
@@ -285,7 +319,8 @@ def _key(
         "shard": [shard.index, shard.count],
         "resize_rule": RESIZE_RULE,
         "size": list(options.size) if options.size else None,
-        "options": _plain(dataclasses.asdict(options)),
+        # Of the policy for bad clips their records tell: a run that met one may go on with another policy.
+        "options": _plain(dataclasses.asdict(dataclasses.replace(options, on_bad_clip="error"))),
     }
 
 

@@ -27,6 +27,8 @@ from tsgen.common.h5guard import open_guarded, reading
 from tsgen.common.shards import Shard
 
 FORMAT, VERSION = "d48dom-frames", 1
+MERGED_SUFFIX = ".merged"
+"""After the name of a shard that is merged: no reader takes it for a part of a store."""
 FINGERPRINT_BYTES = 16
 MAX_TEXT_BYTES, MAX_SETTINGS_BYTES = 128, 60_000
 MAX_EXTENTS = (1_000_000, 4096, 8192, 8192, 3)  # clips, frames, height, width, channels
@@ -143,7 +145,7 @@ class FrameStore:
             if fingerprint(self.clip(number)) != self.fingerprints[number].tobytes().hex()
         ]
         if bad:
-            raise DataError(f"{len(bad)} of {len(self)} clips are damaged, the first is {bad[0]}; build them again.")
+            raise DataError(f"{len(bad)} of {len(self)} clips are damaged, the first is {bad[0]}; make them again.")
 
 
 def open_store(path: Path | str, expect: Mapping[str, Any] | None = None) -> FrameStore:
@@ -194,7 +196,8 @@ def _parts(path: Path) -> list[Path]:
         if shards:
             raise DataError(
                 f"{path.parent} holds {path.name} and {len(shards)} shards of it ({min(shards.values()).name}); "
-                "which of them is meant cannot be told: delete one or the other."
+                "which of them is meant cannot be told: `d48dom merge` ends a merge that was stopped; else delete one "
+                "or the other."
             )
         return [path]
     if partial_path(path).is_file():
@@ -213,7 +216,9 @@ def complete(shards: Mapping[Shard, Path], path: Path) -> list[Path]:
     wanted = [Shard(index, count) for index in range(count)]
     missing = [shard.index for shard in wanted if shard not in shards]
     if missing:
-        raise DataError(f"{path}: of {count} shards {len(missing)} are missing, the first is {missing[0]}.")
+        first = Shard(missing[0], count).path(path).name + MERGED_SUFFIX
+        hint = f" Take {MERGED_SUFFIX} off the name of {first}." if path.with_name(first).is_file() else ""
+        raise DataError(f"{path}: of {count} shards {len(missing)} are missing, the first is {missing[0]}.{hint}")
     return [shards[shard] for shard in wanted]
 
 

@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from diving48_domains.annotations import VIDEO_FOLDER, ClipEntry, DivingFolder, source_id
 from diving48_domains.clip_build import Job
-from diving48_domains.division import enter_folder
 from diving48_domains.framestore import StorePlan
 from diving48_domains.manifest import ClipRecord, check_order
 from diving48_domains.storewriter import Place, Slots, StoreWriter, write_clip
 from tsgen.common.engine import EngineOptions, Work, results, run_units
+from tsgen.common.engine.place import enter
 from tsgen.common.errors import DataError, UsageError
 
 
@@ -97,7 +97,7 @@ _mine: list[tuple[ClipWork, dict[str, Slots], bool]] = []
 
 def _begin(work: ClipWork, slots: dict[str, Slots], driver_folder: Path | None) -> None:
     if driver_folder is not None:
-        enter_folder(driver_folder)
+        enter(driver_folder)
     work.start(*work.arguments)
     _mine[:] = [(work, slots, driver_folder is not None)]
 

@@ -160,18 +160,17 @@ class Journal:
         self.path = path
         self.records: dict[str, ClipRecord] = {}
         self._pending: list[ClipRecord] = []
-        first = _line({"format": f"{FORMAT} journal", "version": VERSION, "key": key_hash(key)})
-        if path.is_file():
-            self._resume(first)
+        self._first = _line({"format": f"{FORMAT} journal", "version": VERSION, "key": key_hash(key)})
         self._file = path.open("ab")
         self._lock = contextlib.ExitStack()
         try:
-            self._lock.enter_context(locked(path))
+            self._take()
+            self._resume()  # not before: whoever has it may be writing
+            if not os.fstat(self._file.fileno()).st_size:
+                self._append(self._first)
         except BaseException:
-            self._file.close()
+            self.close()
             raise
-        if not self._file.tell():
-            self._append(first)
 
     def add(self, record: ClipRecord) -> None:
         self.records[record.clip_id] = record
@@ -190,19 +189,35 @@ class Journal:
         self._lock.close()
 
     def remove(self) -> None:
-        self.close()
         self.path.unlink(missing_ok=True)
+        self.close()
+
+    def begin_anew(self) -> None:
+        """Forget all records."""
+        self.records, self._pending = {}, []
+        self._file.truncate(0)
+        self._append(self._first)
+
+    def _take(self) -> None:
+        """The lock. UsageError where another process has it, or has removed the file meanwhile."""
+        try:
+            self._lock.enter_context(locked(self.path))
+            is_ours = os.path.samestat(os.fstat(self._file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            is_ours = False
+        if not is_ours:
+            raise UsageError(f"another process has just finished with {self.path}; run the command again.")
 
     def _append(self, text: str) -> None:
         self._file.write(text.encode())
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def _resume(self, first: str) -> None:
+    def _resume(self) -> None:
         text = self.path.read_bytes()
         whole = text[: text.rfind(b"\n") + 1]  # a kill may have cut the last line
         lines = whole.decode(errors="replace").splitlines(keepends=True)
-        if lines and lines[0] != first:
+        if lines and lines[0] != self._first:
             raise UsageError(
                 f"{self.path} belongs to an unfinished run with other settings or other data; "
                 "repeat that run's options to finish it, or add --force to begin anew."
@@ -210,8 +225,7 @@ class Journal:
         for line in lines[1:]:
             record = ClipRecord.from_json(_parse(line, self.path))
             self.records[record.clip_id] = record
-        with self.path.open("rb+") as file:
-            file.truncate(len(whole))
+        self._file.truncate(len(whole))
 
 
 def key_hash(key: Mapping[str, Any]) -> str:

@@ -15,17 +15,14 @@ from typing import Any
 from tqdm import tqdm
 
 from diving48_domains.build_options import options_of
-from diving48_domains.earlier import JOURNAL_SUFFIX, MANIFEST_FILE, video_path
-from diving48_domains.framestore import FrameStore, open_part, shards_of
+from diving48_domains.earlier import JOURNAL_SUFFIX, MANIFEST_FILE, manifest_of, video_path
+from diving48_domains.framestore import MERGED_SUFFIX, FrameStore, open_part, shards_of
 from diving48_domains.manifest import ClipRecord, write_manifest
-from diving48_domains.shard_runs import ShardedRun, check_stores, plan_of, read_run, sharded_names
+from diving48_domains.shard_runs import ShardedRun, check_stores, plan_of, read_run, sharded_names, to_merge_again
 from diving48_domains.storewriter import StoreWriter, write_clip
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import sha256_file
 from tsgen.common.shards import Shard
-
-MERGED_SUFFIX = ".merged"
-"""After the name of a shard that is merged: no reader takes it for a part of a store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +48,34 @@ class Merged:
 def merge(folder: Path, *, remove: bool = False, quiet: bool = False) -> list[Merged]:
     """Join all shards in ``folder`` and the folders in it; after a kill the same call goes on.
 
-    The shards are kept as ``NAME.merged`` unless ``remove``, which takes such ones of earlier merges too. Where all are
-    merged nothing is done. UsageError where nothing was built or packed, or where there is no room; DataError where
-    shards are missing, unfinished, damaged or of different runs: in any of the runs, and before a byte is written, but
-    for frames, which are looked at as they are copied.
+    The shards are kept as ``NAME.merged`` unless ``remove``, which takes such ones of earlier merges too, after reading
+    every frame of their wholes: they may be the last copy. Where all are merged nothing else is done. UsageError where
+    nothing was built or packed, or where there is no room; DataError where shards are missing, unfinished, damaged or
+    of different runs, or a whole is: in any of the runs, and before a byte is written, but for frames of shards, which
+    are looked at as they are copied.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; give the one that d48dom build or d48dom pack wrote shards into.")
     places = [folder, *sorted(one for one in folder.iterdir() if one.is_dir() and not one.is_symlink())]
     names = [(place, name) for place in places for name in sharded_names(place)]
-    leftover = [path for place in places for path in _kept(place)] if remove else []
-    if not names and not any(_has_whole(place) for place in places):
+    leftover = [one for place in places for one in _kept(place)] if remove else []
+    if not names and not leftover and not any(_has_whole(place) for place in places):
         raise UsageError(
             f"{folder} holds no shards of d48dom build or d48dom pack (like manifest-00000-of-00008.jsonl); give the "
             "folder that they wrote into."
         )
     runs = [read_run(place / name) for place, name in names]
     for run in runs:
-        check_stores(run)
+        check_stores(run, frames=remove)
+    checked = {run.manifest: run for run in runs}
+    for manifest in sorted({one.manifest for one in leftover}):
+        stores = sorted({one.whole for one in leftover if one.manifest == manifest} - {manifest})
+        _check_tells(checked.get(manifest) or _checked_whole(manifest, stores, quiet), stores)
     done = [_merge(run, quiet) for run in runs]
     for run in runs:
         _retire(run, remove)
-    for path in leftover:
-        path.unlink(missing_ok=True)
+    for one in leftover:
+        one.path.unlink(missing_ok=True)
     return done
 
 
@@ -81,10 +83,44 @@ def _has_whole(place: Path) -> bool:
     return any(one.name == MANIFEST_FILE or one.with_suffix(".h5").is_file() for one in place.glob("*.jsonl"))
 
 
-def _kept(place: Path) -> Iterator[Path]:
-    for path in sorted(place.iterdir()):
-        if re.fullmatch(rf".+-\d{{5}}-of-\d{{5}}\.(jsonl|h5){re.escape(MERGED_SUFFIX)}", path.name, re.ASCII):
-            yield path
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A file of a shard that an earlier merge kept, the file that it went into and the manifest that tells of that."""
+
+    path: Path
+    whole: Path
+    manifest: Path
+
+
+def _kept(place: Path) -> Iterator[_Kept]:
+    pattern = re.compile(rf"(.+)-(\d{{5}})-of-(\d{{5}})(\.jsonl|\.h5){re.escape(MERGED_SUFFIX)}", re.ASCII)
+    found = [(path, match) for path in sorted(place.iterdir()) if (match := pattern.fullmatch(path.name))]
+    wholes = {path: place / f"{match[1]}{match[4]}" for path, match in found if int(match[2]) < int(match[3])}
+    for path, whole in wholes.items():
+        own = manifest_of(whole) if whole.suffix == ".h5" else whole
+        # A store of a pack has a manifest of its own, those of a build have one together.
+        yield _Kept(path, whole, own if own.is_file() or own in wholes.values() else place / MANIFEST_FILE)
+
+
+def _checked_whole(manifest: Path, stores: Sequence[Path], quiet: bool) -> ShardedRun:
+    """What was merged into ``manifest``. DataError unless it is there and undamaged."""
+    if not manifest.is_file():
+        raise DataError(f"{manifest} is gone. {to_merge_again(manifest, stores)}")
+    run = read_run(manifest)
+    check_stores(run, frames=True)
+    if run.folders:
+        _check_videos(run, quiet)
+    return run
+
+
+def _check_tells(run: ShardedRun, kept: Sequence[Path]) -> None:
+    """DataError where the ``kept`` shards are of stores that this run has not: it is not the one they went into."""
+    strange = sorted(set(kept) - set(run.stores.values()))
+    if strange:
+        raise DataError(
+            f"{run.manifest} does not tell of {strange[0].name}, of which shards are kept as NAME{MERGED_SUFFIX}: they "
+            "are of another run. Move them away, or remove them."
+        )
 
 
 def _merge(run: ShardedRun, quiet: bool) -> Merged:

@@ -21,7 +21,15 @@ from diving48_domains.clip_build import Job, stored, write_rows
 from diving48_domains.clip_list import SHARD, TRAIN, VAL, ClipList, listing
 from diving48_domains.copies import refuse_copies
 from diving48_domains.division import check_shard
-from diving48_domains.earlier import JOURNAL_SUFFIX, check_beside, is_merged, manifest_of, read_finished, remove_packed
+from diving48_domains.earlier import (
+    JOURNAL_SUFFIX,
+    check_beside,
+    is_merged,
+    kept_hint,
+    manifest_of,
+    read_finished,
+    remove_packed,
+)
 from diving48_domains.jobs import ClipWork, check_videos, fill_stores, jobs_of, make_folder, work_off
 from diving48_domains.manifest import ClipRecord, key_hash, write_manifest
 from diving48_domains.pack_options import Packed, PackOptions
@@ -278,10 +286,16 @@ def _pack_parts(
 
 
 def _merged(part: _Part) -> _Part:
-    """The whole, where the shard was merged into it."""
+    """The whole, where the shard was merged into it. UsageError where that is gone."""
     key = {name: value for name, value in part.key.items() if name != "shard"}
     if part.shard.is_whole or not is_merged(manifest_of(part.whole), key):
         return part
+    if not part.whole.is_file():
+        manifest = manifest_of(part.whole)
+        raise UsageError(
+            f"{part.whole} is gone, which {manifest.name} tells of; {kept_hint(part.whole, manifest)}add --force to "
+            "pack it again."
+        )
     return replace(part, key=key, shard=WHOLE)
 
 
@@ -314,7 +328,7 @@ def _write(part: _Part, options: PackOptions, engine: EngineOptions, quiet: bool
     _check_refused(part, clips)
     facts = {"kind": "pack", "split": part.name, "key": key_hash(part.key), "parameters": part.key}
     write_manifest(part.manifest, {**facts, "content_hash": hashes[part.name]}, clips)
-    journal.unlink()
+    journal.unlink(missing_ok=True)
     return clips
 
 

@@ -21,16 +21,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diving48_domains.annotations import DivingFolder, open_folder
-from diving48_domains.division import check_shard, enter_folder
-from diving48_domains.instance_file import InstanceFile, decode_clip, encode_clip, write_instances
+from diving48_domains.division import check_shard
+from diving48_domains.instance_file import InstanceFile, encode_clip, write_instances
 from diving48_domains.instances import ClipInstances
 from diving48_domains.sampling import FRAMES_PER_CLIP, uniform_indices
 from diving48_domains.segment_device import choose_device
+from diving48_domains.segment_parts import (
+    Made,
+    check_same,
+    is_begun_by,
+    made_before,
+    note_path,
+    open_parts,
+    part_path,
+    read_part,
+    write_part,
+)
 from diving48_domains.segmenter import require_torchvision
 from diving48_domains.video import DamagedVideo, read_frames
 from tsgen.common.engine import EngineOptions, Work, results, run_units
+from tsgen.common.engine.place import enter
 from tsgen.common.errors import DataError, UsageError, unknown_name
-from tsgen.common.files import atomic_path, check_output_file, sha256_file, write_json_atomic
+from tsgen.common.files import check_output_file, locked, sha256_file
 from tsgen.common.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
@@ -45,7 +57,6 @@ ON_DAMAGE = {
 MAX_FRAMES = 4096  # a clip, when they are counted: a video has at most some hundred, and more would be repetitions
 MOST_AT_ONCE = 64  # frames: more are decoded in several passes over the clip, each of at most
 AT_ONCE_BYTES = 64 << 20
-RUN_FILE = "run.json"
 PER_SHARD = ("shard", "skipped", "partial")  # facts that differ between the shards of one run
 
 
@@ -84,15 +95,6 @@ class Task:
     device: str
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A clip's part as :func:`encode_clip` gives it, and what was wrong with its video; or why it is left out."""
-
-    part: bytes = b""
-    damage: str = ""
-    problem: str = ""
-
-
 def segment(
     data: Path,
     segmenter: Path,
@@ -105,12 +107,14 @@ def segment(
 ) -> dict[str, Any]:
     """Write the instances file ``out`` and return what a report needs: facts, content hash, numbers of clips.
 
-    Parts gather in ``<out>.parts`` meanwhile; a run with the same arguments goes on from there. Raises UsageError when
-    those parts were begun with other arguments, DamagedVideo for a damaged video with ``on_damage="error"``, and
-    UnitsFailed when all parts are there but some, whose clips ended their process. ``engine``: one process by default;
-    ``gpus``: those that a worker takes under ray, 0 to 1, None for what the device needs.
+    Parts gather in ``<out>.parts`` meanwhile; a run with the same arguments goes on from there, and takes a finished
+    file as it is. Raises UsageError when file or parts are of other arguments, or another process works on the parts,
+    DamagedVideo for a damaged video with ``on_damage="error"``, and UnitsFailed when all parts are there but some,
+    whose clips ended their process. ``engine``: one process by default; ``gpus``: those that a worker takes under ray,
+    0 to 1, None for what the device needs.
     """
-    check_output_file(out, force)
+    there = None if force else made_before(out)
+    check_output_file(out, force or there is not None)
     engine = engine or EngineOptions(workers=1)
     folder = open_folder(data)
     listed = sorted(entry.clip_id for entry in folder.entries(options.split))
@@ -122,27 +126,47 @@ def segment(
     # Under ray this machine may have no GPU; it needs the network's facts alone.
     loaded = _load(task, "cpu" if engine.name == "ray" else device)
     facts = _facts(loaded, task, listed)
-    _open_parts(parts, facts, force)
-    waiting = [clip_id for clip_id in clip_ids if not _part(parts, clip_id).is_file()]
+    if there is not None:
+        check_same(out, there["facts"], facts)
+        if is_begun_by(parts, facts):  # killed before they were removed
+            with locked(parts):
+                shutil.rmtree(parts)
+        return there
     work = Work(_make, _start, (task,), cpus=options.threads, gpus=gpus)
     if engine.name == "ray":
         work = replace(work, start=_start_far, arguments=(task, Path.cwd(), _environment(task)))
-    else:
-        _worker[:] = [(task, loaded)]
+    with open_parts(parts, facts, force):
+        if engine.name != "ray":
+            _worker[:] = [(task, loaded)]
+        return _fill(out, facts, clip_ids, parts, work, engine)
+
+
+def _fill(
+    out: Path, facts: dict[str, Any], clip_ids: list[str], parts: Path, work: Work[str, Made], engine: EngineOptions
+) -> dict[str, Any]:
+    """The parts that are missing, the file of all, and the end of the parts."""
+    waiting = [clip_id for clip_id in clip_ids if not part_path(parts, clip_id).is_file()]
     try:
         problems = _run_all(work, parts, waiting, len(clip_ids), engine)
     finally:
         _worker.clear()
-    found = [clip_id for clip_id in clip_ids if _part(parts, clip_id).is_file()]
+    found = [clip_id for clip_id in clip_ids if part_path(parts, clip_id).is_file()]
     facts["skipped"] = [{"clip_id": clip_id, "problem": problems[clip_id]} for clip_id in sorted(problems)]
     facts["partial"] = [
-        {"clip_id": clip_id, "problem": json.loads(_note(parts, clip_id).read_text(encoding="utf-8"))}
+        {"clip_id": clip_id, "problem": json.loads(note_path(parts, clip_id).read_text(encoding="utf-8"))}
         for clip_id in found
-        if _note(parts, clip_id).is_file()
+        if note_path(parts, clip_id).is_file()
     ]
-    content_hash = write_instances(out, (_read_part(parts, clip_id) for clip_id in found), facts)
+    content_hash = write_instances(out, (read_part(parts, clip_id) for clip_id in found), facts)
     shutil.rmtree(parts)
-    return {"clips": len(found), "resumed": len(clip_ids) - len(waiting), "content_hash": content_hash, "facts": facts}
+    resumed = len(clip_ids) - len(waiting)
+    return {
+        "clips": len(found),
+        "resumed": resumed,
+        "was_there": False,
+        "content_hash": content_hash,
+        "facts": facts,
+    }
 
 
 def segment_clip(segmenter: Segmenter, clip_id: str, path: Path, options: SegmentOptions) -> tuple[ClipInstances, str]:
@@ -252,49 +276,6 @@ def _load(task: Task, device: str) -> Segmenter:
     return load_segmenter(task.segmenter, options=choice, device=device, threads=task.options.threads)
 
 
-def _open_parts(parts: Path, facts: dict[str, Any], force: bool) -> None:
-    """Make the folder of parts, or find it begun by the same run."""
-    run = parts / RUN_FILE
-    if parts.exists():
-        same = False
-        with contextlib.suppress(OSError, ValueError):
-            same = json.loads(run.read_text(encoding="utf-8")) == facts
-        if same:
-            return
-        # A run killed between making the folder and naming itself leaves nothing in it, or the half of a name.
-        if not force and not (parts.is_dir() and all(one.name.startswith(f".{RUN_FILE}.") for one in parts.iterdir())):
-            raise UsageError(
-                f"{parts} holds parts of a run with another segmenter, list or options; repeat that run to finish it, "
-                "or add --force to start over."
-            )
-        shutil.rmtree(parts)
-    parts.mkdir()
-    write_json_atomic(run, facts)
-
-
-def _part(parts: Path, clip_id: str) -> Path:
-    return parts / f"{clip_id}.part"
-
-
-def _note(parts: Path, clip_id: str) -> Path:
-    return parts / f"{clip_id}.damage.json"
-
-
-def _read_part(parts: Path, clip_id: str) -> ClipInstances:
-    path = _part(parts, clip_id)
-    clip = decode_clip(path.read_bytes(), str(path))
-    if clip.clip_id != clip_id:
-        raise DataError(f"{path} holds clip {clip.clip_id!r}; delete it and run again.")
-    return clip
-
-
-def _write_part(parts: Path, clip_id: str, made: Made) -> None:
-    if made.damage:  # first, so that a part whose video was damaged is never without its note
-        write_json_atomic(_note(parts, clip_id), made.damage)
-    with atomic_path(_part(parts, clip_id)) as partial:
-        partial.write_bytes(made.part)
-
-
 def _make_part(task: Task, segmenter: Segmenter, clip_id: str) -> Made:
     try:
         path = task.folder.video(clip_id)
@@ -325,7 +306,7 @@ def _start(task: Task) -> None:
 
 def _start_far(task: Task, driver_folder: Path, environment: dict[str, Any]) -> None:
     """UsageError where this machine would give other last bits than the file says."""
-    enter_folder(driver_folder)
+    enter(driver_folder)
     here = _environment(task)
     if here != environment:
         raise UsageError(
@@ -354,6 +335,6 @@ def _run_all(
                 problems[clip_id] = made.problem
                 progress.set_postfix(left_out=len(problems))
             else:
-                _write_part(parts, clip_id, made)
+                write_part(parts, clip_id, made)
             progress.update()
     return problems

@@ -31,7 +31,12 @@ GPUS_HELP = (
 @_OUT
 @click.option("--split", default="test", show_default=True, help="Which list: train, test, val, shift or swap.")
 @click.option("--frames", default="32", show_default=True, help="Frames a clip, evenly spaced, or all.")
-@click.option("--shard", default="0/1", show_default=True, help="A part of the list: 2/8 is the third of eight.")
+@click.option(
+    "--shard",
+    default="0/1",
+    show_default=True,
+    help="A part of the list: 2/8 is the third of eight; each needs an --out of its own.",
+)
 @click.option("--on-damage", default="error", show_default=True, help="Damaged videos: error, skip or keep.")
 @click.option("--score-threshold", default=0.05, show_default=True, help="Keep detections with a higher score.")
 @click.option("--max-detections", default=10, show_default=True, help="At most so many a frame, best first.")
@@ -58,8 +63,8 @@ def segment(
 ) -> None:
     """Find the divers in the videos of a split; a run that was interrupted goes on where it was.
 
-    Shards (--shard) are joined by `d48dom merge-instances`. With --engine ray all machines need one common file system
-    and the same installation.
+    The same command again takes a finished file as it is. Shards (--shard) are joined by `d48dom merge-instances`. With
+    --engine ray all machines need one common file system and the same installation.
     """
     from diving48_domains.segment import SegmentOptions
     from diving48_domains.segment import segment as run
@@ -109,7 +114,8 @@ def _report(out: Path, result: dict[str, Any], as_json: bool) -> None:
         return
     facts = result["facts"]
     skipped, partial = facts.get("skipped", []), facts.get("partial", [])
-    click.echo(f"{out}: {result['clips']} clips, content {result['content_hash'][:16]}")
+    there = ", was there already" if result.get("was_there") else ""
+    click.echo(f"{out}: {result['clips']} clips, content {result['content_hash'][:16]}{there}")
     for title, rows in (("left out", skipped), ("cut short by damage", partial)):
         if rows:
             click.echo(f"{len(rows)} clips {title}:")

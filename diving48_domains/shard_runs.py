@@ -10,7 +10,7 @@ from typing import Any
 
 from diving48_domains.build_options import options_of
 from diving48_domains.earlier import JOURNAL_SUFFIX, MANIFEST_FILE
-from diving48_domains.framestore import StorePlan, complete, content_hash, open_part, shards_of
+from diving48_domains.framestore import MERGED_SUFFIX, StorePlan, complete, content_hash, open_part, shards_of
 from diving48_domains.manifest import ClipRecord, Manifest, key_hash, read_manifest
 from diving48_domains.storewriter import tables_of
 from tsgen.common.errors import DataError, UsageError
@@ -36,9 +36,9 @@ class ShardedRun:
 
 def sharded_names(place: Path) -> list[str]:
     """Names of the manifests, as wholes, of which shards or journals of shards lie here."""
-    pattern = re.compile(rf"(.+)-\d{{5}}-of-\d{{5}}(\.jsonl|{re.escape(JOURNAL_SUFFIX)})", re.ASCII)
+    pattern = re.compile(rf"(.+)-(\d{{5}})-of-(\d{{5}})(\.jsonl|{re.escape(JOURNAL_SUFFIX)})", re.ASCII)
     matches = (pattern.fullmatch(path.name) for path in place.iterdir())
-    return sorted({f"{match[1]}.jsonl" for match in matches if match})
+    return sorted({f"{match[1]}.jsonl" for match in matches if match and int(match[2]) < int(match[3])})
 
 
 def read_run(manifest: Path) -> ShardedRun:
@@ -51,9 +51,9 @@ def read_run(manifest: Path) -> ShardedRun:
         raise DataError(f"{manifest.parent}: shard {named} is unfinished; run the command that makes it again.")
     if not manifest.is_file():
         complete(paths, manifest)
-    parts = {shard: read_manifest(path) for shard, path in paths.items()}
+    parts = {shard: _read_part(path) for shard, path in paths.items()}
     if manifest.is_file():
-        joined = read_manifest(manifest)
+        joined = _read_part(manifest)
     else:
         joined = Manifest(_whole_header(list(parts.values())), _whole_clips(list(parts.values())))
     for shard, part in parts.items():
@@ -65,6 +65,17 @@ def read_run(manifest: Path) -> ShardedRun:
         )
     stores, folders = _outputs(manifest, joined.header)
     return ShardedRun(manifest, joined, paths, parts, stores, folders)
+
+
+def _read_part(path: Path) -> Manifest:
+    try:
+        found = read_manifest(path)
+    except DataError as problem:
+        raise DataError(f"{problem} If d48dom did not write {path.name}, move it away.") from None
+    kind = found.header.get("kind")
+    if kind not in KINDS:
+        raise DataError(f"{path} is none of d48dom build or d48dom pack: its kind is {kind!r:.40}; move it away.")
+    return found
 
 
 def _whole_header(parts: Sequence[Manifest]) -> dict[str, Any]:
@@ -109,8 +120,6 @@ def _moved(clips: Sequence[ClipRecord], rows: int) -> list[ClipRecord]:
 def _check_part(joined: Manifest, part: Manifest, shard: Shard, path: Path, whole: Path) -> None:
     """DataError unless ``part`` is this shard of the joined run."""
     header, parameters = part.header, part.header.get("parameters")
-    if header.get("kind") not in KINDS:
-        raise DataError(f"{path} is none of d48dom build or d48dom pack: its kind is {header.get('kind')!r:.40}.")
     if not isinstance(parameters, dict) or header.get("key") != key_hash(parameters):
         raise DataError(f"{path} is damaged: its key is not that of its parameters.")
     if parameters.get("shard") != [shard.index, shard.count]:
@@ -170,8 +179,8 @@ def _told_hash(header: Mapping[str, Any], name: str) -> Any:
     return outputs.get("content_hash") if isinstance(outputs, dict) else None
 
 
-def _check_store(path: Path, name: str, manifest: Manifest, told_by: Path) -> None:
-    """DataError where the store is not the one that the manifest tells of."""
+def _check_store(path: Path, name: str, manifest: Manifest, told_by: Path, advice: str, frames: bool = False) -> None:
+    """DataError where the store is not the one that the manifest tells of; ``advice``: what is to be done then."""
     plan = plan_of(manifest, told_by)
     try:
         tables = tables_of(plan, name, manifest.clips)
@@ -181,20 +190,37 @@ def _check_store(path: Path, name: str, manifest: Manifest, told_by: Path) -> No
     if _told_hash(manifest.header, name) != told:
         raise DataError(f"{told_by} is damaged: its clips do not give the content hash of {name} that it tells.")
     if not path.is_file():
-        raise DataError(f"{path} is gone, which {told_by.name} tells of; make that shard again.")
+        raise DataError(f"{path} is gone, which {told_by.name} tells of. {advice}")
     if not manifest.written():
         return  # no reader opens a store without a clip
-    store = open_part(path)
+    try:
+        store = open_part(path)
+        if frames:
+            store.verify()
+    except DataError as problem:
+        raise DataError(f"{path.name} cannot be used: {problem} {advice}") from None
     if store.content_hash != told or store.clip_shape != plan.shape[1:]:
-        raise DataError(f"{path} is not the store that {told_by.name} tells of; make that shard again.")
+        raise DataError(f"{path} is not the store that {told_by.name} tells of. {advice}")
 
 
-def check_stores(run: ShardedRun) -> None:
-    """DataError where manifests and stores do not agree. The frames are hashed when they are copied."""
+def to_merge_again(manifest: Path, stores: Sequence[Path]) -> str:
+    """What is to be done where the whole is gone or damaged, and its shards are still there."""
+    files = ", ".join(one.name for one in (manifest, *stores))
+    return (
+        f"Its shards are still there, those that were merged as NAME{MERGED_SUFFIX}: take {MERGED_SUFFIX} off their "
+        f"names, remove what is there of {files}, and merge again."
+    )
+
+
+def check_stores(run: ShardedRun, *, frames: bool = False) -> None:
+    """DataError where manifests and stores do not agree. The frames of shards are hashed when they are copied;
+    ``frames``: hash those of a whole that is there.
+    """
     if run.manifest.is_file():
+        advice = to_merge_again(run.manifest, list(run.stores.values()))
         for name, path in run.stores.items():
-            _check_store(path, name, run.joined, run.manifest)
+            _check_store(path, name, run.joined, run.manifest, advice, frames)
         return
     for shard, part in run.parts.items():
         for name, path in run.stores.items():
-            _check_store(shard.path(path), name, part, run.paths[shard])
+            _check_store(shard.path(path), name, part, run.paths[shard], "Make that shard again.")

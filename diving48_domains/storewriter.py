@@ -121,29 +121,30 @@ class StoreWriter:
             for path in self.paths.values():
                 if path.exists():
                     raise UsageError(f"{path} exists; give another place or add --force to replace it.")
-                partial_path(path).unlink(missing_ok=True)
         needed = sum(_missing_bytes(path, plan) for path in self.paths.values())
         check_free_space(journal.parent, needed, f"a store of {len(plan.ids)} clips in {len(paths)} files")
         self.slots: dict[str, Slots] = {}
         self.journal = Journal(journal, key)
         try:
-            self._begin(journal, key)
+            self._begin()
         except BaseException:
             self.journal.close()
             raise
 
-    def _begin(self, journal: Path, key: Mapping[str, Any]) -> None:
-        plan, known = self.plan, set(self.plan.ids)
+    def _begin(self) -> None:
+        plan, known, journal = self.plan, set(self.plan.ids), self.journal.path
         strangers = [clip_id for clip_id in self.journal.records if clip_id not in known]
         if strangers:
             raise DataError(f"{journal} names {strangers[0]!r}, which is not in the list; add --force to begin anew.")
+        if not self.journal.records:  # files from before the journal may be of another plan
+            for path in self.paths.values():
+                partial_path(path).unlink(missing_ok=True)
         if not all(_present(path).exists() for path in self.paths.values()):
             if any(path.exists() for path in self.paths.values()):
                 raise DataError(
                     f"{journal.parent}: some finished files of this run are gone; add --force to begin anew."
                 )
-            self.journal.remove()  # the files did not follow the journal, or somebody removed one
-            self.journal = Journal(journal, key)
+            self.journal.begin_anew()  # the files did not follow the journal, or somebody removed one
             for path in self.paths.values():
                 _lay_out(partial_path(path), plan, self.settings(path))
         self.slots = {name: _slots(_present(path), plan) for name, path in self.paths.items()}

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import errno
+import fcntl
+
 import click
 import pytest
 
 from tsgen.common.cli import LazyGroup, run_command
-from tsgen.common.files import atomic_folder, atomic_path
+from tsgen.common.errors import UsageError
+from tsgen.common.files import atomic_folder, atomic_path, locked
 
 
 def fill(folder, text):
@@ -62,3 +66,24 @@ def test_an_error_of_the_system_is_one_line(capsys):
         run_command(group)
     assert stop.value.code == 1
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
+
+
+def test_a_file_system_without_locks_is_no_error(tmp_path, monkeypatch):
+    def refused(descriptor, how):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_lock_refuses_a_second_and_lets_problems_of_the_block_pass(tmp_path, what):
+    path = tmp_path / "one"
+    path.touch() if what == "file" else path.mkdir()
+    with locked(path), pytest.raises(UsageError, match="another process works on"), locked(path):
+        pass
+    with pytest.raises(BlockingIOError), locked(path):
+        raise BlockingIOError
+    with locked(path, shared=True), locked(path, shared=True):
+        pass

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from diving48_domains import manifest as manifest_module
 from diving48_domains.manifest import ClipRecord, Journal, check_order, read_manifest, write_manifest
 from tsgen.common.errors import DataError, UsageError
 
@@ -144,3 +146,56 @@ def test_a_journal_of_other_settings_is_refused(tmp_path):
     Journal(tmp_path / "journal", {"t": 0.4}).close()
     with pytest.raises(UsageError, match="other settings"):
         Journal(tmp_path / "journal", {"t": 0.5})
+
+
+def test_a_second_start_leaves_the_journal_of_the_running_one_alone(tmp_path, monkeypatch):
+    path = tmp_path / "journal"
+    running = Journal(path, {})
+    read = Path.read_bytes
+
+    def while_it_writes(self):
+        text = read(self)
+        running.add(a_record(1))
+        running.flush()
+        return text
+
+    running.add(a_record(0))
+    running.flush()
+    monkeypatch.setattr(Path, "read_bytes", while_it_writes)
+    with pytest.raises(UsageError, match="another process works on"):
+        Journal(path, {})
+    monkeypatch.undo()
+    running.add(a_record(2))
+    running.flush()
+    running.close()
+    assert len(path.read_text().splitlines()) == 1 + len(running.records)
+
+
+def test_a_journal_that_is_removed_before_it_is_locked(tmp_path, monkeypatch):
+    path = tmp_path / "journal"
+    real = manifest_module.locked
+
+    def after_the_other_has_ended(given):
+        given.unlink()
+        return real(given)
+
+    monkeypatch.setattr(manifest_module, "locked", after_the_other_has_ended)
+    with pytest.raises(UsageError, match=r"has just finished with .*run the command again"):
+        Journal(path, {})
+    assert not path.exists()
+
+
+def test_a_journal_begun_anew_keeps_its_lock(tmp_path):
+    path = tmp_path / "journal"
+    journal = Journal(path, {})
+    journal.add(a_record(0))
+    journal.flush()
+    journal.begin_anew()
+    with pytest.raises(UsageError, match="another process works on"):
+        Journal(path, {})
+    journal.add(a_record(1))
+    journal.flush()
+    journal.close()
+    again = Journal(path, {})
+    assert list(again.records) == ["video_00001"]
+    again.close()

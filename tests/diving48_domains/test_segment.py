@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -165,7 +166,56 @@ def test_parts_of_another_run_are_not_mixed_in(world, whole, tmp_path):
         segment(world / "data", world / "net", out, OPTIONS)
     segment(world / "data", world / "net", out, OPTIONS, force=True)
     assert out.read_bytes() == whole
-    with pytest.raises(UsageError, match="exists"):
+    with pytest.raises(UsageError, match=r"exists and is of another run: they differ in frames; .*add --force"):
+        segment(world / "data", world / "net", out, dataclasses.replace(OPTIONS, frames=3))
+    out.write_text("words")
+    with pytest.raises(UsageError, match="exists; give another name"):
+        segment(world / "data", world / "net", out, OPTIONS)
+    assert out.read_text() == "words"
+
+
+def test_a_finished_file_is_taken_as_it_is(world, whole, tmp_path, monkeypatch):
+    out, parts = tmp_path / "out.h5", tmp_path / "out.h5.parts"
+    monkeypatch.setattr(module.shutil, "rmtree", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        segment(world / "data", world / "net", out, OPTIONS)
+    monkeypatch.undo()
+    assert out.read_bytes() == whole and parts.is_dir(), "stopped between the file and the end of its parts"
+    before = out.stat().st_mtime_ns
+    for _ in range(2):
+        told = segment(world / "data", world / "net", out, OPTIONS)
+        assert (told["was_there"], told["clips"], told["resumed"]) == (True, 5, 5)
+        assert out.stat().st_mtime_ns == before and not parts.exists()
+    parts.mkdir()
+    (parts / "run.json").write_text("{}")  # of others
+    segment(world / "data", world / "net", out, OPTIONS)
+    assert parts.exists()
+
+
+def test_two_at_once_are_refused_and_shards_need_files_of_their_own(world, whole, tmp_path, monkeypatch):
+    out, first = tmp_path / "out.h5", dataclasses.replace(OPTIONS, shard=Shard(0, 2))
+    real = module.write_instances
+
+    def meanwhile(*given):
+        with pytest.raises(UsageError, match=r"another process works on .*out\.h5\.parts"):
+            segment(world / "data", world / "net", out, first)
+        with pytest.raises(UsageError, match=r"another process works on"):
+            segment(world / "data", world / "net", out, first, force=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_instances", meanwhile)
+    with pytest.raises(KeyboardInterrupt):
+        segment(world / "data", world / "net", out, first)
+    monkeypatch.setattr(module, "write_instances", real)
+    second = dataclasses.replace(OPTIONS, shard=Shard(1, 2))
+    with pytest.raises(UsageError, match=r"parts of shard 0/2, this run is of shard 1/2; each shard needs an --out of"):
+        segment(world / "data", world / "net", out, second)
+    assert segment(world / "data", world / "net", out, first)["resumed"] == 2
+    with pytest.raises(
+        UsageError, match=r"exists and is of shard 0/2, this run of shard 1/2; each shard needs an --out"
+    ):
+        segment(world / "data", world / "net", out, second)
+    with pytest.raises(UsageError, match=r"is of shard 0/2, this run of the whole list"):
         segment(world / "data", world / "net", out, OPTIONS)
 
 
@@ -233,6 +283,8 @@ def test_the_commands(world, whole, tmp_path, monkeypatch):
     assert (tmp_path / "m.h5").read_bytes() == whole
     assert "n.h5: 5 clips" in run("import-instances", "m.h5", "--out", "n.h5")
     assert (tmp_path / "n.h5").read_bytes() == whole
+    assert "m.h5: 5 clips, content" in (again := run("segment", *common, "--device", "cpu", "--out", "m.h5"))
+    assert "was there already" in again, "what was merged is the whole run's file"
     for wrong, message in (
         (["--out", "x.h5", "--shard", "2/2"], "shard 2/2 is not possible: shards are counted from 0"),
         (["--out", "x.h5", "--shard", "half"], "--shard 'half' is no shard; give i/n"),
@@ -243,7 +295,7 @@ def test_the_commands(world, whole, tmp_path, monkeypatch):
         (["--out", "x.h5", "--frames", "some"], "a number or all"),
         (["--out", "x.h5", "--frames", "999999999"], "give 1 to 4096, or all"),
         (["--out", "x.h5", "--split", "val"], "val"),
-        (["--out", "m.h5"], "--force"),
+        (["--out", "m.h5", "--split", "test", "--on-damage", "skip"], "differ in on_damage; .*--force"),
         (["--out", "x.h5", "--gpus", "1"], "--gpus 1 goes with --engine ray"),
         (["--out", "x.h5", "--workers", "0"], "--workers must be at least 1"),
         (["--out", "x.h5", "--engine", "ray", "--device", "cuda:1"], "Ray itself says which GPU"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -15,6 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from tsgen.common.errors import UsageError
+
+NO_LOCKS = (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems say that have no locks (Lustre without -o flock), or none of what cannot be written to (NFS, of
+folders).
+"""
 
 
 @contextlib.contextmanager
@@ -98,19 +104,24 @@ def locked(path: Path, *, wait: bool = False, shared: bool = False) -> Iterator[
     """One process at a time: an exclusive lock on an existing file or folder that ends with the process.
 
     ``shared``: any number at a time, of those that say so. UsageError when another process has it, unless ``wait``.
-    Nothing is locked where the system has no such locks.
+    Nothing is locked where the system, or the file system, has no such locks.
     """
     try:
         import fcntl
     except ImportError:
         yield
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    # NFS locks exclusively only what is open for writing.
+    descriptor = os.open(path, os.O_RDWR if path.is_file() and os.access(path, os.W_OK) else os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise UsageError(f"another process works on {path}; wait until it has ended.") from None
+        except OSError as problem:
+            if problem.errno not in NO_LOCKS:
+                raise
         yield
-    except BlockingIOError:
-        raise UsageError(f"another process works on {path}; wait until it has ended.") from None
     finally:
         os.close(descriptor)
 
