@@ -22,6 +22,7 @@ from pathlib import Path
 from benchmark.sweep.grid import Job
 from benchmark.sweep.store import SweepDirectory
 from tsgen.common.errors import RacError
+from tsgen.common.interrupts import keep_interrupts
 
 STOP_AFTER_EPOCH, STOP_NOW = "stop after epoch", "stop now"
 PACK = "auto"  # of the jobs handed over together, run_many finds out how many should train side by side
@@ -61,6 +62,7 @@ class Outcome:
 def work(connection: Connection, settings: Settings) -> None:
     """The whole life of a worker process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    keep_interrupts()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # blocked by the starter: only `_listen` raises it
     tasks: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
     stop = threading.Event()

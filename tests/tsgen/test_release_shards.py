@@ -57,11 +57,6 @@ def build_one(out: Path, shard: Shard, plan: Plan = SMALL, **options):
     return build_shard(out, shard, plan, digits="embedded", quiet=True, workers=1, **options)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """To the byte, for what this process made."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("built") / "release"
@@ -93,11 +88,11 @@ def test_shards_then_a_build_give_the_folder_of_a_build(tmp_path, built):
     assert (again.made, again.kept) == (0, done[0].made)
     summary = build(out)  # makes what shard 1 would have made
     assert summary.kept == sum(one.made for one in done) < 6
-    assert contents(out) == contents(built)
+    assert release_values(out) == release_values(built)
     told: list[str] = []
     assert build_one(out, Shard(1, 3), say=told.append).made == 0
     assert "holds the whole release already" in told[0]
-    assert contents(out) == contents(built)
+    assert release_values(out) == release_values(built)
 
 
 def test_shards_that_begin_together_and_work_at_the_same_time(tmp_path, built):
@@ -119,7 +114,7 @@ def test_shards_that_begin_together_and_work_at_the_same_time(tmp_path, built):
             thread.join()
         assert failed == []
         assert build(out).kept == 6
-        assert contents(out) == contents(built)
+        assert release_values(out) == release_values(built)
 
 
 def test_a_shard_makes_again_what_is_damaged(tmp_path, built):
@@ -132,7 +127,7 @@ def test_a_shard_makes_again_what_is_damaged(tmp_path, built):
     assert any("val.h5 was changed or damaged" in line and "It is made again." in line for line in told)
     assert not (out / SUMS_FILE).exists(), "until the build without a shard has looked at all"
     build(out)
-    assert contents(out) == contents(built)
+    assert release_values(out) == release_values(built)
 
 
 def test_shards_of_other_plans_are_refused(tmp_path):
@@ -189,7 +184,7 @@ def test_a_file_that_cannot_be_made_leaves_the_others(tmp_path, built, monkeypat
     monkeypatch.undo()
     summary = build(out)
     assert (summary.made, summary.kept) == (1, 5)
-    assert contents(out) == contents(built)
+    assert release_values(out) == release_values(built)
 
 
 def test_a_killed_build_by_processes_goes_on(tmp_path, built):
@@ -228,7 +223,7 @@ def test_the_command_does_a_share(tmp_path, built):
     told = json.loads(invoke("--out", tmp_path / "out", *request, "--shard", "1/2", "--json").output)
     assert (told["shard"], told["kept"]) == ("1/2", 0)
     assert json.loads(invoke("--out", tmp_path / "out", *request, "--json").output)["kept"] == 6
-    assert contents(tmp_path / "out") == contents(built)
+    assert release_values(tmp_path / "out") == release_values(built)
 
 
 @pytest.mark.parametrize(

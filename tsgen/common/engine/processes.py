@@ -20,6 +20,7 @@ from typing import Any
 
 from tsgen.common.engine import MOST_LOST_IN_A_ROW, EngineOptions, Finished, Result, Unit, UnitError, Work, serial
 from tsgen.common.engine.doing import StartFailed, perform, sendable
+from tsgen.common.interrupts import keep_interrupts
 
 AHEAD = 2
 """Units a process has waiting: enough that none is idle, few enough that a list of any length fits into memory."""
@@ -154,6 +155,7 @@ def _begin(ending: connection.Connection, token: str, work: Work[Any, Any]) -> N
     teller.setblocking(False)
     signal.set_wakeup_fd(teller.detach(), warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, _give_up)
+    keep_interrupts()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_be_no_worker)
     threading.Thread(target=_end_with, args=(ending, told), daemon=True).start()
