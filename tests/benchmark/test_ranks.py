@@ -180,3 +180,6 @@ if __name__ == "__main__":
     train(own_folder, own_rank)
     normalise(own_folder.parent / f"{own_folder.name}-norm.safetensors", own_rank)
     leave_ranks()
+    # Once in some hundred times torch's own threads abort a process that ends after all is done (torch 2.15).
+    sys.stdout.flush()
+    os._exit(0)
