@@ -180,6 +180,6 @@ if __name__ == "__main__":
     train(own_folder, own_rank)
     normalise(own_folder.parent / f"{own_folder.name}-norm.safetensors", own_rank)
     leave_ranks()
-    # Once in some hundred times torch's own threads abort a process that ends after all is done (torch 2.15).
+    # Torch's own threads have aborted a process at its end, after all was done (torch 2.15, seen once).
     sys.stdout.flush()
     os._exit(0)
