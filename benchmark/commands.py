@@ -39,7 +39,7 @@ from benchmark.models import (
 )
 from tsgen.common.cli import INTERRUPTED_EXIT_CODE
 from tsgen.common.engine import EngineOptions
-from tsgen.common.engine.options import ADDRESS_HELP, chosen_engine
+from tsgen.common.engine.options import engine_options
 from tsgen.common.errors import RacError, UsageError
 
 DEFAULTS = RunConfig()
@@ -115,8 +115,7 @@ def _override(name: str, kind: type, text: str) -> Callable[[Callable[..., None]
 )
 @click.option("--data", help=DATA_HELP)
 @click.option("--ranks", default=1, show_default=True, help="Processes that train each model together, one a GPU.")
-@click.option("--engine", default="serial", show_default=True, help="ray: the whole run on one machine of a cluster.")
-@click.option("--address", metavar="HOST:PORT", help=ADDRESS_HELP)
+@engine_options("serial", "ray: the whole run on one machine of a cluster.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the table.")
 def run(
     preset: str | None,
@@ -148,7 +147,7 @@ def run(
     """
     from benchmark.engine.levels import parse_levels
 
-    how = chosen_engine(engine, address, None)
+    how = EngineOptions(engine, None, address)
     check_launch(how, ranks, device)
     begin_again = None
     if ranks > 1 or how.name != "serial":

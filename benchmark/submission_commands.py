@@ -11,7 +11,8 @@ import click
 
 from benchmark.config import TARGETS, RunConfig, parse_seeds
 from benchmark.models import MODELS, require_torch
-from tsgen.common.engine.options import ADDRESS_HELP, ENGINE_HELP, chosen_engine
+from tsgen.common.engine import EngineOptions
+from tsgen.common.engine.options import engine_options
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.shards import WHOLE, Shard
 
@@ -153,8 +154,7 @@ def _keys(data: tuple[Path, ...], digits: str, allow_custom: bool) -> AnswerKeys
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Cache of clip files, as in rac-bench run.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads. [all cores; with processes and ray: 1]")
-@click.option("--engine", default="serial", show_default=True, metavar="NAME", help=ENGINE_HELP)
-@click.option("--address", metavar="HOST:PORT", help=ADDRESS_HELP)
+@engine_options("serial")
 @click.option("--workers", type=int, help="Processes, with --engine processes. [as many as cores]")
 @click.option(
     "--shard",
@@ -196,7 +196,7 @@ def predict(
     from benchmark.submission.write import Words, submit_runs
 
     words = Words(title, authors, protocol, selection, family, pretraining)
-    how, part = chosen_engine(engine, address, workers), WHOLE if shard is None else Shard.parse(shard)
+    how, part = EngineOptions(engine, workers, address), WHOLE if shard is None else Shard.parse(shard)
     if runs:
         given = [f"--{name.replace('_', '-')}" for name, value in request.items() if value is not None]
         given += ["--checkpoint"] if checkpoints else []

@@ -13,7 +13,8 @@ import click
 from benchmark.config import PRECISIONS, TARGETS, RunConfig
 from benchmark.models import MODELS, PAPER_HIDDEN
 from benchmark.sweep.grid import SWEEP_PRESETS
-from tsgen.common.engine.options import chosen_engine, engine_options
+from tsgen.common.engine import EngineOptions
+from tsgen.common.engine.options import engine_options
 from tsgen.common.errors import UsageError
 from tsgen.common.shards import Shard
 
@@ -57,7 +58,7 @@ def _protocol_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--workers", type=int, help="Processes. [as many as cores; 1 on a GPU]")
 @click.option("--threads", default=1, show_default=True, help="CPU threads of each worker, or cores of each unit.")
-@engine_options
+@engine_options()
 @click.option(
     "--gpus", type=float, help="With --engine ray: of a GPU for each job, like 0.25. [1 for ten of one model]"
 )
@@ -122,7 +123,7 @@ def sweep(
 
     from benchmark.sweep.run import Means, plan_sweep, run_sweep
 
-    means = Means(device, workers, threads, budget_s, started, chosen_engine(engine, address, workers), gpus)
+    means = Means(device, workers, threads, budget_s, started, EngineOptions(engine, workers, address), gpus)
     if only_plan:
         from benchmark.sweep.plan import render_plan
 

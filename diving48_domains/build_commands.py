@@ -15,8 +15,8 @@ from diving48_domains.build_options import FORMS, ON_BAD_CLIP, ON_EMPTY, PRESETS
 from diving48_domains.domains import DOMAINS, check_threshold
 from diving48_domains.earlier import SHEET_FILE
 from diving48_domains.video import ON_DAMAGE
-from tsgen.common.engine import UnitsFailed
-from tsgen.common.engine.options import chosen_engine, engine_options
+from tsgen.common.engine import EngineOptions, UnitsFailed
+from tsgen.common.engine.options import engine_options
 from tsgen.common.errors import UsageError, unknown_name
 from tsgen.common.shards import Shard
 
@@ -71,7 +71,7 @@ def _composition(blur_default: str) -> tuple[Callable[..., Any], ...]:
 @click.option("--limit", type=int, help="So many clips, evenly spread over the list.")
 @click.option("--shard", default="0/1", show_default=True, help="A part of the list: 2/8 is the third of eight.")
 @click.option("--workers", type=int, help="Processes, 0 for none beside this one.  [default: one a core]")
-@engine_options
+@engine_options()
 @click.option("--force", is_flag=True, help="Replace what an earlier build wrote there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -119,7 +119,7 @@ def build(
         max_empty=max_empty,
         on_bad_clip=on_bad_clip,
     )
-    part, where = Shard.parse(shard), chosen_engine(engine, address, workers)
+    part, where = Shard.parse(shard), EngineOptions(engine, workers, address)
     from diving48_domains.build import build as build_domains
     from diving48_domains.build import check_limit
     from diving48_domains.preview import contact_sheet, save_image

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from tsgen.common.engine.options import chosen_engine, engine_options
+from tsgen.common.engine import EngineOptions
+from tsgen.common.engine.options import engine_options
 from tsgen.common.errors import UsageError
 from tsgen.common.shards import Shard
 
@@ -30,7 +31,7 @@ from tsgen.common.shards import Shard
 @click.option("--on-bad-clip", default="error", show_default=True, help="No usable video: error, or drop and list it.")
 @click.option("--shard", default="0/1", show_default=True, help="A part of every list: 2/8 is the third of eight.")
 @click.option("--workers", type=int, help="Processes, 0 for none beside this one.  [default: one a core]")
-@engine_options
+@engine_options()
 @click.option("--force", is_flag=True, help="Replace what an earlier pack wrote there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -75,7 +76,7 @@ def pack(
     from diving48_domains.pack_options import PackOptions
 
     options = PackOptions((int(match[2]), int(match[1])), frames, by, val_share, val_by, seed, on_bad_clip)
-    where = chosen_engine(engine, address, workers)
+    where = EngineOptions(engine, workers, address)
     how: dict[str, Any] = {"engine": where, "shard": Shard.parse(shard), "force": force, "quiet": quiet or as_json}
     if manifest is not None:
         names = None if classes is None else [one.strip() for one in classes.split(",")]

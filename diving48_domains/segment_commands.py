@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from tsgen.common.engine.options import chosen_engine, engine_options
+from tsgen.common.engine import EngineOptions
+from tsgen.common.engine.options import engine_options
 from tsgen.common.errors import UsageError
 from tsgen.common.files import check_output_file
 from tsgen.common.shards import Shard
@@ -41,7 +42,7 @@ GPUS_HELP = (
 @click.option("--score-threshold", default=0.05, show_default=True, help="Keep detections with a higher score.")
 @click.option("--max-detections", default=10, show_default=True, help="At most so many a frame, best first.")
 @click.option("--workers", type=int, help="Processes; each loads the segmenter.  [default: 1; ray: as the cluster has]")
-@engine_options
+@engine_options()
 @click.option("--gpus", type=float, help=GPUS_HELP)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="CPU threads a process.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -71,7 +72,7 @@ def segment(
 
     if workers is not None and workers < 1:
         raise UsageError(f"--workers must be at least 1, got {workers}.")
-    where = chosen_engine(engine, address, 1 if workers is None and engine != "ray" else workers)
+    where = EngineOptions(engine, 1 if workers is None and engine != "ray" else workers, address)
     choice = SegmentOptions(frames=_frames(frames), shard=Shard.parse(shard), **options)
     _report(out, run(data, segmenter, out, choice, engine=where, gpus=gpus, force=force), as_json)
 

@@ -246,7 +246,7 @@ class ClipSet:
             out[place] = np.frombuffer(raw, dtype=np.uint8).reshape(out.shape[1:])
 
     def _inflated(self, row: int, packed: bytes) -> bytes:
-        """The T * H * W bytes of the clip whose zlib stream is ``packed``. Any thread may call it, whoever reads."""
+        """The T * H * W bytes of the clip whose zlib stream is ``packed``."""
         try:
             decoder = isal_zlib.decompressobj()
             raw = decoder.decompress(packed, self._clip_bytes)

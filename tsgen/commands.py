@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tsgen.common.engine import EngineOptions
-from tsgen.common.engine.options import ADDRESS_HELP, ENGINE_HELP, chosen_engine
+from tsgen.common.engine.options import ENGINE_HELP, engine_options
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.shards import Shard
 from tsgen.domainfile import resolve_domain
@@ -56,8 +56,7 @@ def dial_options(command: Any) -> Any:
     help="Threads; with --engine slices side by side. Default: one a core. No value depends on it.",
 )
 @click.option("--shard", metavar="I/N", help="Make only slice I of N, counted from 0; `tsgen merge` joins them.")
-@click.option("--engine", metavar="NAME", help=f"{ENGINE_HELP} Default: threads of this process.")
-@click.option("--address", metavar="HOST:PORT", help=ADDRESS_HELP)
+@engine_options(None, f"{ENGINE_HELP} Default: threads of this process.")
 @click.option("--shards", type=int, metavar="N", help="Slices that an engine makes. Default: one per 8192 clips.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -219,7 +218,7 @@ def _slice_or_engine(
         return Shard.parse(shard)
     if not names:
         return None
-    return chosen_engine(EngineOptions().name if engine is None else engine, address, threads)
+    return EngineOptions(EngineOptions().name if engine is None else engine, threads, address)
 
 
 def size_text(size_bytes: int) -> str:

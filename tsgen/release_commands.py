@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from tsgen.commands import DIGITS_HELP
-from tsgen.common.engine.options import ADDRESS_HELP, ENGINE_HELP, chosen_engine
+from tsgen.common.engine import EngineOptions
+from tsgen.common.engine.options import ENGINE_HELP, engine_options
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.shards import Shard
 from tsgen.release.plan import CONFIGS, RELEASE_VERSION, SIZES, Plan, parse_sizes, size_text
@@ -32,8 +33,7 @@ VERIFY_OPTIONS = ("quick", "without_rebuild")
     help="Threads; with --engine files side by side. Default: one a core. No value depends on it.",
 )
 @click.option("--shard", metavar="I/N", help="Make only this share of the files; the command without it finishes.")
-@click.option("--engine", metavar="NAME", help=f"{ENGINE_HELP} Default: files in turn, in threads of this process.")
-@click.option("--address", metavar="HOST:PORT", help=ADDRESS_HELP)
+@engine_options(None, f"{ENGINE_HELP} Default: files in turn, in threads of this process.")
 @click.option("--force", is_flag=True, help="Replace a release that is in the folder.")
 @click.option("--quick", is_flag=True, help="Verify SHA256SUMS alone.")
 @click.option("--without-rebuild", is_flag=True, help="Verify all but that the recipes give these values.")
@@ -93,7 +93,7 @@ def release(
             raise UsageError("--shard does its share here, in a folder that others share: no engine, no --force.")
         _shard(out, Shard.parse(shard), plan, digits, workers, as_json, quiet)
         return
-    chosen = None if engine is None and address is None else chosen_engine(engine or "serial", address, workers)
+    chosen = None if engine is None and address is None else EngineOptions(engine or "serial", workers, address)
     from tsgen.release.build import build_release
 
     summary = build_release(

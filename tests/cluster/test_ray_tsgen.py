@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
+from clip_values import content_hash
 
 import tsgen
 from tsgen.common.shards import Shard
@@ -14,12 +14,8 @@ from tsgen.release.plan import Plan
 from tsgen.slices import make_slice
 
 pytestmark = pytest.mark.cluster
-REQUEST = ("--domain", "mnist-bg", "--n", 60, "--digits", "embedded", "--seed", 5)
-
-
-def content_hash(path: Path) -> str:
-    with tsgen.open_clips(path) as clip_set:
-        return clip_set.content_hash
+REQUEST = ("tsgen", "make", "--domain", "mnist-bg", "--n", 60, "--digits", "embedded", "--seed", 5, "--out", "ts.h5",
+           "--engine", "ray", "--json")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +26,7 @@ def expected(tmp_path_factory) -> str:
 
 
 def test_a_cluster_makes_the_clips_of_threads(run_cli, tmp_path, ray_address, expected):
-    made = run_cli(
-        "tsgen",
-        "make",
-        *REQUEST,
-        "--out",
-        "ts.h5",
-        "--engine",
-        "ray",
-        "--address",
-        ray_address,
-        "--shards",
-        4,
-        "--json",
-    )
+    made = run_cli(*REQUEST, "--address", ray_address, "--shards", 4)
     assert made.returncode == 0, made.stderr
     told = json.loads(made.stdout)
     assert (told["engine"], told["slices_made"], told["slices_kept"]) == ("ray", 4, 0)
@@ -55,29 +38,14 @@ def test_it_goes_on_with_what_array_tasks_finished(run_cli, tmp_path, ray_addres
     for index in (0, 2):
         shard = Shard(index, 3)
         make_slice("mnist-bg", 60, tmp_path / "ts.h5", shard, digits="embedded", seed=5, quiet=True)
-    made = run_cli(
-        "tsgen",
-        "make",
-        *REQUEST,
-        "--out",
-        "ts.h5",
-        "--engine",
-        "ray",
-        "--address",
-        ray_address,
-        "--shards",
-        3,
-        "--json",
-    )
+    made = run_cli(*REQUEST, "--address", ray_address, "--shards", 3)
     told = json.loads(made.stdout)
     assert (told["slices_made"], told["slices_kept"], told["content_hash"]) == (1, 2, expected)
 
 
 def test_a_strange_slice_ends_the_command_as_without_a_cluster(run_cli, tmp_path, ray_address):
     make_slice("2dot", 60, tmp_path / "ts.h5", Shard(1, 3), quiet=True)
-    made = run_cli(
-        "tsgen", "make", *REQUEST, "--out", "ts.h5", "--engine", "ray", "--address", ray_address, "--shards", 3
-    )
+    made = run_cli(*REQUEST, "--address", ray_address, "--shards", 3)
     assert made.returncode == 2
     assert "is not slice 1/3 of this recipe" in made.stderr
     assert "Traceback" not in made.stderr

@@ -23,7 +23,6 @@ from tsgen.common.engine import (
     run_units,
     usable_cores,
 )
-from tsgen.common.engine.options import chosen_engine
 from tsgen.common.errors import UsageError
 
 CLUSTER = Path(__file__).parents[1] / "cluster"
@@ -53,11 +52,11 @@ def test_no_more_processes_than_units():
 
 def test_options():
     with pytest.raises(UsageError, match=r"unknown engine 'proceses'\. Did you mean 'processes'"):
-        chosen_engine("proceses", None, None)
+        EngineOptions("proceses", None, None)
     with pytest.raises(UsageError, match="add --engine ray"):
-        chosen_engine("serial", "10.0.0.1:6379", None)
+        EngineOptions("serial", None, "10.0.0.1:6379")
     with pytest.raises(UsageError, match="--workers -1"):
-        chosen_engine("processes", None, -1)
+        EngineOptions("processes", -1, None)
     with pytest.raises(UsageError, match="cannot take 0 CPUs and 0 GPUs"):
         Work(cluster_work.square, cpus=0)
 

@@ -13,10 +13,17 @@ from typing import Any
 import h5py
 import numpy as np
 
+import tsgen
 from tsgen.common.sums import SUMS_FILE, check_sums
 
 OF_PACKED_BYTES = ("README.md", "croissant.json", SUMS_FILE)
 """Files of a release that name sizes and SHA-256 of others."""
+
+
+def content_hash(path: Path) -> str:
+    """As the file records it."""
+    with tsgen.open_clips(path) as clip_set:
+        return clip_set.content_hash
 
 
 def values_of(path: Path) -> dict[str, Any]:

@@ -8,16 +8,12 @@ import time
 
 import h5py
 import pytest
+from clip_values import content_hash
 
 import tsgen
 from tsgen.common.errors import DataError, UsageError
 from tsgen.common.files import _host
 from tsgen.domains import DOMAINS
-
-
-def content_hash(path):
-    with tsgen.open_clips(path) as clip_set:
-        return clip_set.content_hash
 
 
 def test_threads_and_blocks_change_nothing(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xxhash
 from click.testing import CliRunner
-from clip_values import values_of
+from clip_values import content_hash, values_of
 
 import tsgen
 from tsgen.clipfile import CLIPS, LEAVES, PackedHash
@@ -25,11 +25,6 @@ from tsgen.slices import make_slice
 from tsgen.verify import verify_file
 
 N = 2500
-
-
-def content_hash(path: Path) -> str:
-    with tsgen.open_clips(path) as clip_set:
-        return clip_set.content_hash
 
 
 def slices_of(folder: Path, count: int, n: int = N, domain: str = "5dot", **options) -> list[Path]:

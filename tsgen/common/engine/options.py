@@ -12,15 +12,20 @@ from tsgen.common.engine import ENGINES, EngineOptions
 ENGINE_HELP = f"Where the work is done: {', '.join(ENGINES)}."
 ADDRESS_HELP = "Of a Ray cluster, HOST:PORT or auto, with --engine ray. Default: one of this machine alone."
 
-
-def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds ``--engine`` and ``--address``; the command passes them to :func:`chosen_engine` with its ``--workers``."""
-    command = click.option("--address", metavar="HOST:PORT", help=ADDRESS_HELP)(command)
-    return click.option("--engine", default=EngineOptions().name, show_default=True, metavar="NAME", help=ENGINE_HELP)(
-        command
-    )
+Command = Callable[..., Any]
 
 
-def chosen_engine(engine: str, address: str | None, workers: int | None) -> EngineOptions:
-    """UsageError for an unknown engine, and for an address or a number of workers it cannot use."""
-    return EngineOptions(engine, workers, address)
+def engine_options(
+    default: str | None = EngineOptions().name, about: str = ENGINE_HELP
+) -> Callable[[Command], Command]:
+    """Adds ``--engine`` and ``--address``, of which the command makes :class:`EngineOptions` with its ``--workers``.
+
+    ``default`` None: the command is told that no engine was asked for; ``about`` says what it does then.
+    """
+
+    def add(command: Command) -> Command:
+        command = click.option("--address", metavar="HOST:PORT", help=ADDRESS_HELP)(command)
+        shown = default is not None
+        return click.option("--engine", default=default, show_default=shown, metavar="NAME", help=about)(command)
+
+    return add
